@@ -1,0 +1,1 @@
+//! One history format and one set of checkers.

@@ -1,0 +1,1 @@
+//! A small Rust client for the command line, tests and bench.

@@ -1,0 +1,1 @@
+//! The CommitLog: segments, group fsync, recovery, truncation, retention.

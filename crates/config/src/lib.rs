@@ -1,0 +1,1 @@
+//! One table of configuration keys and everything that is generated from it.

@@ -1,0 +1,1 @@
+//! The ports to the outside: clock, tasks, randomness, disk, network.

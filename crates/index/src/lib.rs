@@ -1,0 +1,1 @@
+//! The RocksDB store behind the state machine.

@@ -1,0 +1,1 @@
+//! The stored message record, batches, properties and message ids.

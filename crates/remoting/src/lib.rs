@@ -1,0 +1,1 @@
+//! Frames, headers, request and response codes: bytes in, bytes out.

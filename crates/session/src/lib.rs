@@ -1,0 +1,1 @@
+//! Soft state of a broker: clients, group membership, parked pulls.

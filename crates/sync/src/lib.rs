@@ -1,0 +1,1 @@
+//! The loom shim and the few hand-made concurrent primitives.

@@ -1,0 +1,1 @@
+//! Connections: framing, back-pressure, request and response matching.

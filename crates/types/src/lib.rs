@@ -1,0 +1,1 @@
+//! The vocabulary: names, offsets, ids, limits.

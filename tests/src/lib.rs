@@ -1,0 +1,1 @@
+//! Black box: stock clients and kills against real processes.
