@@ -10,9 +10,7 @@ mod parked;
 mod subscription;
 
 pub use claims::Claims;
-pub use membership::{
-    Change, Client, ConsumeFrom, ConsumeType, Consumer, GroupView, Heartbeat, Membership, MembershipError, MessageModel,
-};
+pub use membership::{Change, Client, Consumer, GroupView, Heartbeat, Membership, MembershipError};
 pub use parked::{Parked, Waiting};
 pub use subscription::{Subscription, TagFilter};
 

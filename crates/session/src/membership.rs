@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use thiserror::Error;
+use timbermq_remoting::body::{ConsumeFromWhere, ConsumeType, MessageModel};
 use timbermq_types::{GroupName, Mono, TopicName};
 
 use crate::{ChannelId, Subscription};
@@ -13,37 +14,6 @@ use crate::{ChannelId, Subscription};
 const GROUPS_PER_CHANNEL_MAX: usize = 1_024;
 /// Most topics one group may subscribe to.
 const TOPICS_PER_GROUP_MAX: usize = 10_000;
-
-/// How a group's members get their messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConsumeType {
-    /// They pull by themselves.
-    Actively,
-    /// Their client library pulls for them ("push").
-    Passively,
-    /// The broker hands messages out.
-    Pop,
-}
-
-/// Whether members share the messages or all get all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageModel {
-    /// Each message to every member.
-    Broadcasting,
-    /// Each message to one member.
-    Clustering,
-}
-
-/// Where a new group starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConsumeFrom {
-    /// At the end.
-    Last,
-    /// At the beginning.
-    First,
-    /// At a point in time.
-    Timestamp,
-}
 
 /// Who sent a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +38,7 @@ pub struct Consumer {
     /// Whether members share them.
     pub model: MessageModel,
     /// Where it starts when new.
-    pub from: ConsumeFrom,
+    pub from: ConsumeFromWhere,
     /// What it wants.
     pub subscriptions: Vec<Subscription>,
 }
@@ -114,7 +84,7 @@ struct Registered {
 struct Group {
     consume_type: ConsumeType,
     model: MessageModel,
-    from: ConsumeFrom,
+    from: ConsumeFromWhere,
     members: BTreeMap<ChannelId, Registered>,
     subscriptions: BTreeMap<TopicName, Subscription>,
 }
@@ -127,7 +97,7 @@ pub struct GroupView {
     /// Whether members share them.
     pub model: MessageModel,
     /// Where it starts when new.
-    pub from: ConsumeFrom,
+    pub from: ConsumeFromWhere,
     /// Its members with their connections.
     pub members: Vec<(ChannelId, Client)>,
     /// What it subscribes to.
@@ -298,9 +268,8 @@ impl Membership {
         changed |= group.subscriptions.len() != before;
         for subscription in consumer.subscriptions {
             match group.subscriptions.get(&subscription.topic) {
-                Some(known) if known.version >= subscription.version && known.expression == subscription.expression => {
-                }
-                Some(known) if known.version > subscription.version => {}
+                Some(known) if known.data.sub_version > subscription.data.sub_version => {}
+                Some(known) if known.data == subscription.data => {}
                 known => {
                     changed |= known.is_none();
                     group.subscriptions.insert(subscription.topic.clone(), subscription);
@@ -352,20 +321,14 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TagFilter;
+    use timbermq_remoting::body::SubscriptionData;
 
     fn group() -> GroupName {
         GroupName::new("g").unwrap()
     }
 
     fn subscription(topic: &str, version: i64) -> Subscription {
-        Subscription {
-            topic: TopicName::new(topic).unwrap(),
-            expression: "*".into(),
-            expression_type: "TAG".into(),
-            filter: TagFilter::All,
-            version,
-        }
+        Subscription::new(SubscriptionData::for_tags(topic, "*", version)).unwrap()
     }
 
     fn beat(id: &str, model: MessageModel, topics: &[(&str, i64)]) -> Heartbeat {
@@ -376,7 +339,7 @@ mod tests {
                 group: group(),
                 consume_type: ConsumeType::Passively,
                 model,
-                from: ConsumeFrom::Last,
+                from: ConsumeFromWhere::LastOffset,
                 subscriptions: topics.iter().map(|(topic, version)| subscription(topic, *version)).collect(),
             }],
         }
@@ -423,10 +386,10 @@ mod tests {
         let topic = TopicName::new("t").unwrap();
         m.heartbeat(ChannelId(1), beat("a", Clustering, &[("t", 5), ("u", 1)]), Mono(0)).unwrap();
         m.heartbeat(ChannelId(1), beat("a", Clustering, &[("t", 4), ("u", 1)]), Mono(0)).unwrap();
-        assert_eq!(m.subscription(&group(), &topic).unwrap().version, 5);
+        assert_eq!(m.subscription(&group(), &topic).unwrap().data.sub_version, 5);
         let changes = m.heartbeat(ChannelId(1), beat("a", Clustering, &[("t", 6)]), Mono(0)).unwrap();
         assert_eq!(told(&changes), [1], "a topic was dropped");
-        assert_eq!(m.subscription(&group(), &topic).unwrap().version, 6);
+        assert_eq!(m.subscription(&group(), &topic).unwrap().data.sub_version, 6);
         assert!(m.subscription(&group(), &TopicName::new("u").unwrap()).is_none());
         assert_eq!(m.groups_of(&topic), [group()]);
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use timbermq_types::TopicName;
+use timbermq_remoting::body::SubscriptionData;
+use timbermq_remoting::subscription::{Tags, parse_tags, tag_hash};
+use timbermq_types::{NameError, TopicName};
 
 /// Which tag hashes match. A collision lets a message through that the client then drops, as in stock brokers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +27,36 @@ impl TagFilter {
     }
 }
 
+impl TagFilter {
+    /// From a tag expression. Hashes are computed here: what clients send as hashes cannot be trusted.
+    #[must_use]
+    pub fn of_expression(expression: &str) -> Self {
+        match parse_tags(expression) {
+            Tags::All => TagFilter::All,
+            Tags::Set(tags) => TagFilter::Any(tags.iter().map(|tag| tag_hash(tag)).collect()),
+        }
+    }
+}
+
 /// A group's subscription to one topic, as its members last announced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// The topic.
     pub topic: TopicName,
-    /// The expression as the client wrote it.
-    pub expression: String,
-    /// `TAG` or what else the client said.
-    pub expression_type: String,
-    /// The expression, understood.
+    /// As the client wrote it.
+    pub data: SubscriptionData,
+    /// The expression, understood as tags.
     pub filter: TagFilter,
-    /// The client's version of it. Only comparable within one client.
-    pub version: i64,
+}
+
+impl Subscription {
+    /// Understands what a client announced.
+    ///
+    /// # Errors
+    /// The topic's name is not one.
+    pub fn new(data: SubscriptionData) -> Result<Self, NameError> {
+        let topic = TopicName::new(&data.topic)?;
+        let filter = TagFilter::of_expression(&data.sub_string);
+        Ok(Self { topic, data, filter })
+    }
 }
