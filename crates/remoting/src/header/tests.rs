@@ -1,0 +1,287 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::code::RequestCode;
+
+fn ext(fields: &[(&str, &str)]) -> ExtFields {
+    fields.iter().copied().collect()
+}
+
+fn send() -> SendMessageHeader {
+    SendMessageHeader {
+        producer_group: "pg".into(),
+        topic: "T".into(),
+        default_topic: "TBW102".into(),
+        default_topic_queue_nums: 4,
+        queue_id: -1,
+        sys_flag: 0x301,
+        born_timestamp: 1_700_000_000_000,
+        flag: i32::MIN,
+        properties: "TAGS\u{1}a\u{2}".into(),
+        reconsume_times: 2,
+        unit_mode: true,
+        batch: true,
+        max_reconsume_times: Some(16),
+        broker_name: Some("b".into()),
+    }
+}
+
+/// Fields that a header writes are those it reads.
+fn round_trip<H: Header + PartialEq + std::fmt::Debug>(header: &H, wire: &[(&str, &str)]) {
+    let mut fields = ExtFields::new();
+    header.encode(&mut fields);
+    assert_eq!(fields, ext(wire));
+    assert_eq!(H::decode(&fields).as_ref(), Ok(header));
+}
+
+#[test]
+fn send_headers_have_long_and_short_names() {
+    let long = ext(&[
+        ("producerGroup", "pg"),
+        ("topic", "T"),
+        ("defaultTopic", "TBW102"),
+        ("defaultTopicQueueNums", "4"),
+        ("queueId", "-1"),
+        ("sysFlag", "769"),
+        ("bornTimestamp", "1700000000000"),
+        ("flag", "-2147483648"),
+        ("properties", "TAGS\u{1}a\u{2}"),
+        ("reconsumeTimes", "2"),
+        ("unitMode", "true"),
+        ("batch", "true"),
+        ("maxReconsumeTimes", "16"),
+        ("bname", "b"),
+    ]);
+    let short = ext(&[
+        ("a", "pg"),
+        ("b", "T"),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", "-1"),
+        ("f", "769"),
+        ("g", "1700000000000"),
+        ("h", "-2147483648"),
+        ("i", "TAGS\u{1}a\u{2}"),
+        ("j", "2"),
+        ("k", "true"),
+        ("l", "16"),
+        ("m", "true"),
+        ("n", "b"),
+    ]);
+    for (code, fields) in [(10, &long), (324, &long), (310, &short), (320, &short), (325, &short)] {
+        assert_eq!(SendMessageHeader::decode_for(RequestCode(code), fields), Ok(send()), "{code}");
+        let mut written = ExtFields::new();
+        send().encode_for(RequestCode(code), &mut written);
+        assert_eq!(&written, fields, "{code}");
+    }
+}
+
+#[test]
+fn optional_fields_may_be_missing_and_mandatory_ones_not() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let least: ExtFields = names.iter().map(|name| (*name, "1")).collect();
+    let header = SendMessageHeader::decode_for(RequestCode::SEND_MESSAGE_V2, &least).unwrap();
+    assert_eq!((header.properties.as_str(), header.reconsume_times, header.batch), ("", 0, false));
+    assert_eq!((header.unit_mode, header.max_reconsume_times, header.broker_name), (false, None, None));
+    for name in names {
+        let mut fields = least.clone();
+        fields.remove(name);
+        let error = SendMessageHeader::decode_for(RequestCode::SEND_MESSAGE_V2, &fields).unwrap_err();
+        assert_eq!(error, HeaderError::Missing { field: name });
+    }
+}
+
+#[test]
+fn numbers_keep_to_the_range_of_their_field() {
+    let queue =
+        |text: &str| QueueHeader::decode(&ext(&[("topic", "T"), ("queueId", text)])).map(|header| header.queue_id);
+    assert_eq!(queue("2147483647"), Ok(i32::MAX));
+    assert_eq!(queue("-2147483648"), Ok(i32::MIN));
+    for text in ["2147483648", "1.0", "0x1", " 1", "one", "1e3", "--1"] {
+        assert_eq!(queue(text), Err(HeaderError::Malformed { field: "queueId", value: text.into() }));
+    }
+    assert_eq!(queue(""), Err(HeaderError::Missing { field: "queueId" }));
+    let long = "é".repeat(100);
+    let Err(HeaderError::Malformed { value, .. }) = queue(&long) else { panic!("no number") };
+    assert_eq!(value.len(), 64, "an error repeats only the beginning");
+    let odd = format!("x{long}");
+    assert!(queue(&odd).is_err(), "the beginning ends between characters");
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_order_does_not_matter() {
+    let fields = ext(&[("queueId", "1"), ("__ZONE_NAME", "z"), ("topic", "T"), ("ns", "n")]);
+    let header = QueueHeader::decode(&fields).unwrap();
+    assert_eq!(header, QueueHeader { topic: "T".into(), queue_id: 1, committed: None });
+}
+
+#[test]
+fn pull_headers_have_the_names_clients_use() {
+    let header = PullMessageHeader {
+        consumer_group: "g".into(),
+        topic: "T".into(),
+        queue_id: 1,
+        queue_offset: 2,
+        max_msg_nums: 32,
+        sys_flag: PULL_SUSPEND | PULL_COMMIT_OFFSET,
+        commit_offset: 3,
+        suspend_timeout_millis: 15_000,
+        subscription: Some("*".into()),
+        sub_version: 4,
+        expression_type: Some("TAG".into()),
+        max_msg_bytes: Some(5),
+        request_source: Some(6),
+        proxy_forward_client_id: Some("c".into()),
+        broker_name: Some("b".into()),
+    };
+    assert!(header.may_suspend() && header.commits_offset() && !header.has_subscription());
+    round_trip(
+        &header,
+        &[
+            ("consumerGroup", "g"),
+            ("topic", "T"),
+            ("queueId", "1"),
+            ("queueOffset", "2"),
+            ("maxMsgNums", "32"),
+            ("sysFlag", "3"),
+            ("commitOffset", "3"),
+            ("suspendTimeoutMillis", "15000"),
+            ("subscription", "*"),
+            ("subVersion", "4"),
+            ("expressionType", "TAG"),
+            ("maxMsgBytes", "5"),
+            ("requestSource", "6"),
+            ("proxyFrowardClientId", "c"),
+            ("bname", "b"),
+        ],
+    );
+    let response = PullMessageResponseHeader {
+        suggest_which_broker_id: 0,
+        next_begin_offset: 1,
+        min_offset: 2,
+        max_offset: 3,
+        offset_delta: None,
+        topic_sys_flag: None,
+        group_sys_flag: None,
+        forbidden_type: None,
+    };
+    let wire = [("suggestWhichBrokerId", "0"), ("nextBeginOffset", "1"), ("minOffset", "2"), ("maxOffset", "3")];
+    round_trip(&response, &wire);
+}
+
+#[test]
+fn other_core_headers_have_the_names_clients_use() {
+    let response = SendMessageResponseHeader {
+        msg_id: "m".into(),
+        queue_id: 1,
+        queue_offset: 2,
+        transaction_id: Some("t".into()),
+        batch_uniq_id: None,
+        recall_handle: None,
+    };
+    round_trip(&response, &[("msgId", "m"), ("queueId", "1"), ("queueOffset", "2"), ("transactionId", "t")]);
+    let back = ConsumerSendMsgBackHeader {
+        offset: 1,
+        group: "g".into(),
+        delay_level: -1,
+        origin_msg_id: Some("m".into()),
+        origin_topic: Some("T".into()),
+        unit_mode: false,
+        max_reconsume_times: Some(16),
+        broker_name: None,
+    };
+    round_trip(
+        &back,
+        &[
+            ("offset", "1"),
+            ("group", "g"),
+            ("delayLevel", "-1"),
+            ("originMsgId", "m"),
+            ("originTopic", "T"),
+            ("unitMode", "false"),
+            ("maxReconsumeTimes", "16"),
+        ],
+    );
+    let end = EndTransactionHeader {
+        topic: None,
+        producer_group: "p".into(),
+        tran_state_table_offset: 1,
+        commit_log_offset: 2,
+        commit_or_rollback: TRANSACTION_ROLLBACK,
+        from_transaction_check: true,
+        msg_id: "m".into(),
+        transaction_id: Some("t".into()),
+        broker_name: None,
+    };
+    round_trip(
+        &end,
+        &[
+            ("producerGroup", "p"),
+            ("tranStateTableOffset", "1"),
+            ("commitLogOffset", "2"),
+            ("commitOrRollback", "12"),
+            ("fromTransactionCheck", "true"),
+            ("msgId", "m"),
+            ("transactionId", "t"),
+        ],
+    );
+    let unregister =
+        UnregisterClientHeader { client_id: "c".into(), producer_group: Some("p".into()), consumer_group: None };
+    round_trip(&unregister, &[("clientID", "c"), ("producerGroup", "p")]);
+    let register = RegisterBrokerHeader {
+        broker_name: "b".into(),
+        broker_addr: "a".into(),
+        cluster_name: "c".into(),
+        ha_server_addr: "h".into(),
+        broker_id: 0,
+        heartbeat_timeout_millis: None,
+        enable_acting_master: Some(false),
+        compressed: true,
+        body_crc32: 7,
+    };
+    round_trip(
+        &register,
+        &[
+            ("brokerName", "b"),
+            ("brokerAddr", "a"),
+            ("clusterName", "c"),
+            ("haServerAddr", "h"),
+            ("brokerId", "0"),
+            ("enableActingMaster", "false"),
+            ("compressed", "true"),
+            ("bodyCrc32", "7"),
+        ],
+    );
+}
+
+proptest! {
+    #[test]
+    fn send_headers_round_trip(
+        texts in prop::array::uniform4("\\PC{0,10}"),
+        ints in any::<[i32; 5]>(),
+        born: i64,
+        flags in any::<(bool, bool)>(),
+        max_reconsume_times: Option<i32>,
+        code in prop::sample::select(vec![10, 310, 320, 324, 325]),
+    ) {
+        let [producer_group, topic, default_topic, properties] = texts;
+        let header = SendMessageHeader {
+            producer_group, topic, default_topic, properties,
+            default_topic_queue_nums: ints[0], queue_id: ints[1], sys_flag: ints[2], flag: ints[3],
+            reconsume_times: ints[4], born_timestamp: born, unit_mode: flags.0, batch: flags.1,
+            max_reconsume_times, broker_name: None,
+        };
+        let mut fields = ExtFields::new();
+        header.encode_for(RequestCode(code), &mut fields);
+        prop_assert_eq!(SendMessageHeader::decode_for(RequestCode(code), &fields), Ok(header));
+    }
+
+    #[test]
+    fn any_fields_are_answered(fields in prop::collection::vec(("[a-n]|topic|queueId|queueOffset|offset", "\\PC{0,8}|[0-9]{1,20}"), 0..20)) {
+        let fields: ExtFields = fields.into_iter().collect();
+        let _ = SendMessageHeader::decode_for(RequestCode(310), &fields);
+        let _ = SendMessageHeader::decode(&fields);
+        let _ = PullMessageHeader::decode(&fields);
+        let _ = QueueHeader::decode(&fields);
+    }
+}

@@ -1,0 +1,288 @@
+//! All checks and tests, in the order in which they are cheapest to fail.
+
+use std::env;
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::packages::Missing;
+use crate::product::{self, BlackBox};
+use crate::run::{Totals, watch};
+use crate::setup::{self, Ready};
+
+/// Preemptions loom explores a test with, unless the environment says otherwise: unbounded search does not end.
+const LOOM_PREEMPTIONS_MAX: &str = "3";
+
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    limit_minutes: u64,
+    black_box: bool,
+    run: fn(&Ready, Duration) -> Result<Outcome>,
+}
+
+enum Outcome {
+    Ran { success: bool, totals: Totals },
+    Skipped(&'static str),
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "fmt", about: "formatting", limit_minutes: 5, black_box: false, run: fmt },
+    Step { name: "clippy", about: "lints, warnings are errors", limit_minutes: 45, black_box: false, run: clippy },
+    Step { name: "test", about: "tests of all packages", limit_minutes: 60, black_box: false, run: test },
+    Step { name: "loom", about: "all interleavings of timbermq-sync", limit_minutes: 30, black_box: false, run: loom },
+    Step { name: "doc", about: "documentation and its links", limit_minutes: 30, black_box: false, run: doc },
+    Step {
+        name: "deny",
+        about: "licences, bans and sources of dependencies",
+        limit_minutes: 5,
+        black_box: false,
+        run: deny,
+    },
+    Step {
+        name: "clients",
+        about: "stock clients against a cluster",
+        limit_minutes: 45,
+        black_box: true,
+        run: clients,
+    },
+    Step { name: "failover", about: "leaders killed under load", limit_minutes: 30, black_box: true, run: failover },
+];
+
+/// Which steps to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    quick: bool,
+    only: Vec<String>,
+}
+
+impl Selection {
+    /// Reads `--quick` and `--only STEP`.
+    ///
+    /// # Errors
+    /// Names the argument or step it does not know.
+    pub fn parse(args: &[OsString]) -> Result<Self> {
+        let mut selection = Self::default();
+        let mut args = args.iter().map(|arg| arg.to_string_lossy());
+        while let Some(arg) = args.next() {
+            match arg.as_ref() {
+                "--quick" => selection.quick = true,
+                "--only" => match args.next() {
+                    Some(name) if STEPS.iter().any(|step| step.name == name) => selection.only.push(name.into_owned()),
+                    Some(name) => bail!("no step is called {name}; the steps are: {}", names().join(", ")),
+                    None => bail!("--only needs the name of a step: {}", names().join(", ")),
+                },
+                other => bail!("unknown argument {other}; see cargo xtask ci --help"),
+            }
+        }
+        ensure!(
+            !selection.quick || selection.only.is_empty(),
+            "--quick and --only exclude each other: one leaves steps out, the other names them"
+        );
+        Ok(selection)
+    }
+
+    fn includes(&self, step: &Step) -> bool {
+        if self.only.is_empty() {
+            !(self.quick && step.black_box)
+        } else {
+            self.only.iter().any(|name| name == step.name)
+        }
+    }
+}
+
+fn names() -> Vec<&'static str> {
+    STEPS.iter().map(|step| step.name).collect()
+}
+
+/// One line for each step.
+pub fn list() -> String {
+    let line = |step: &Step| {
+        let mark = if step.black_box { "; left out by --quick" } else { "" };
+        format!("{:9} {}{mark}\n", step.name, step.about)
+    };
+    STEPS.iter().map(line).collect()
+}
+
+/// Runs the selected steps up to the first failure, then prints the summary; true when none failed.
+pub fn run(selection: &Selection) -> bool {
+    let mut report = Report::default();
+    let ready = report.step("setup", "toolchain, system packages, RocksDB", || {
+        let ready = setup::prepare()?;
+        Ok((Some(ready), Outcome::Ran { success: true, totals: Totals::default() }))
+    });
+    if let Some(ready) = ready {
+        for step in STEPS.iter().filter(|step| selection.includes(step)) {
+            let limit = Duration::from_secs(step.limit_minutes * 60);
+            report.step(step.name, step.about, || Ok((Some(()), (step.run)(&ready, limit)?)));
+            if report.failed {
+                break;
+            }
+        }
+    }
+    let planned =
+        std::iter::once("setup").chain(STEPS.iter().filter(|step| selection.includes(step)).map(|step| step.name));
+    report.print(planned);
+    !report.failed
+}
+
+#[derive(Default)]
+struct Report {
+    rows: Vec<(&'static str, String, Duration)>,
+    totals: Totals,
+    failed: bool,
+}
+
+impl Report {
+    /// Runs one step under a headline and notes how it went; its value is lost when it failed.
+    fn step<T>(
+        &mut self,
+        name: &'static str,
+        about: &str,
+        run: impl FnOnce() -> Result<(Option<T>, Outcome)>,
+    ) -> Option<T> {
+        println!("== {name}: {about}");
+        let started = Instant::now();
+        let (value, verdict) = match run() {
+            Ok((value, Outcome::Ran { success, totals })) => {
+                self.totals += totals;
+                // A step can fail without a failed test; the closing line must not say that nothing failed.
+                if !success && totals.failed == 0 {
+                    self.totals.failed += 1;
+                }
+                self.failed |= !success;
+                let tests = if totals == Totals::default() {
+                    String::new()
+                } else {
+                    format!(", {} passed, {} failed", totals.passed, totals.failed)
+                };
+                (value.filter(|_| success), format!("{}{tests}", if success { "ok" } else { "FAILED" }))
+            }
+            Ok((value, Outcome::Skipped(reason))) => (value, format!("skipped: {reason}")),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                self.totals.failed += 1;
+                self.failed = true;
+                (None, "FAILED".to_owned())
+            }
+        };
+        let elapsed = started.elapsed();
+        println!("== {name}: {verdict} ({:.1} s)", elapsed.as_secs_f64());
+        self.rows.push((name, verdict, elapsed));
+        value
+    }
+
+    fn print(&self, planned: impl Iterator<Item = &'static str>) {
+        println!("\n{:9} {:>8}  result", "step", "seconds");
+        for name in planned {
+            match self.rows.iter().find(|(row, _, _)| *row == name) {
+                Some((_, verdict, elapsed)) => println!("{name:9} {:>8.1}  {verdict}", elapsed.as_secs_f64()),
+                None => println!("{name:9} {:>8}  not run", "-"),
+            }
+        }
+        println!("{} passed, {} failed", self.totals.passed, self.totals.failed);
+    }
+}
+
+fn finish(command: &mut Command, limit: Duration) -> Result<Outcome> {
+    let finished = watch(command, limit)?;
+    Ok(Outcome::Ran { success: finished.status.success(), totals: finished.totals })
+}
+
+fn fmt(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    finish(ready.cargo().args(["fmt", "--all", "--check"]), limit)
+}
+
+fn clippy(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    finish(
+        ready.cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+        limit,
+    )
+}
+
+fn test(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    finish(ready.cargo().args(["test", "--release", "--workspace", "--no-fail-fast"]), limit)
+}
+
+fn loom(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    finish(&mut loom_command(ready), limit)
+}
+
+/// The interleaving tests; they have flags and so a target directory of their own.
+pub fn loom_command(ready: &Ready) -> Command {
+    let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
+    flags.push_str(" --cfg loom");
+    let mut command = ready.cargo();
+    command.args(["test", "--release", "--package", "timbermq-sync", "--lib", "--tests"]);
+    command.env("RUSTFLAGS", flags.trim()).env("CARGO_TARGET_DIR", ready.workspace.target_dir().join("loom"));
+    if env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+        command.env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS_MAX);
+    }
+    command
+}
+
+fn doc(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let mut command = ready.cargo();
+    command.args(["doc", "--release", "--workspace", "--no-deps", "--document-private-items"]);
+    finish(command.env("RUSTDOCFLAGS", "--deny warnings"), limit)
+}
+
+fn deny(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let present = ready.cargo().args(["deny", "--version"]).output().is_ok_and(|output| output.status.success());
+    if !present {
+        return Ok(Outcome::Skipped("cargo-deny is not installed"));
+    }
+    finish(ready.cargo().args(["deny", "check", "bans", "licenses", "sources"]), limit)
+}
+
+fn clients(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    finish(&mut product::black_box(ready, BlackBox::Clients, Missing::Install, &[])?, limit)
+}
+
+fn failover(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &[])?, limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Selection> {
+        Selection::parse(&args.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    fn selected(args: &[&str]) -> Vec<&'static str> {
+        let selection = parse(args).expect("the arguments are valid");
+        STEPS.iter().filter(|step| selection.includes(step)).map(|step| step.name).collect()
+    }
+
+    #[test]
+    fn selects_steps() {
+        assert_eq!(selected(&[]), names());
+        assert_eq!(selected(&["--quick"]), ["fmt", "clippy", "test", "loom", "doc", "deny"]);
+        assert_eq!(selected(&["--only", "failover", "--only", "fmt"]), ["fmt", "failover"]);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        for args in [&["--only"][..], &["--only", "nosuch"], &["--fast"], &["--quick", "--only", "fmt"]] {
+            assert!(parse(args).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_without_a_failed_test_counts_as_one() {
+        let mut report = Report::default();
+        let totals = Totals { passed: 5, failed: 0 };
+        report.step("test", "", || Ok((Some(()), Outcome::Ran { success: true, totals })));
+        assert!(!report.failed);
+        report.step("fmt", "", || Ok((Some(()), Outcome::Ran { success: false, totals: Totals::default() })));
+        assert!(report.failed);
+        assert_eq!(report.totals, Totals { passed: 5, failed: 1 });
+        let lost: Option<()> = report.step("deny", "", || bail!("no such program"));
+        assert!(lost.is_none());
+        assert_eq!(report.totals, Totals { passed: 5, failed: 2 });
+    }
+}
