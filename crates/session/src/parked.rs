@@ -78,6 +78,21 @@ impl<T> Parked<T> {
         woken
     }
 
+    /// Pulls of one queue that have not seen everything before `next`, whatever they want. To be asked right after
+    /// parking: what arrived between the look at the queue and the parking woke nobody.
+    pub fn overtaken(&mut self, topic: &TopicName, queue: QueueId, next: QueueOffset) -> Vec<Waiting<T>> {
+        let key = (topic.clone(), queue);
+        let Some(list) = self.queues.get_mut(&key) else {
+            return Vec::new();
+        };
+        let woken: Vec<_> = list.extract_if(.., |waiting| next > waiting.from).collect();
+        if list.is_empty() {
+            self.queues.remove(&key);
+        }
+        self.held -= woken.len();
+        woken
+    }
+
     /// Pulls to run again whatever their filter: those past their deadline, and those for which anything at all has
     /// arrived (`next_of` gives a queue's next offset), so that a reader of rare tags moves on.
     pub fn sweep(&mut self, now: Mono, next_of: impl Fn(&TopicName, QueueId) -> QueueOffset) -> Vec<Waiting<T>> {
@@ -142,6 +157,15 @@ mod tests {
         assert_eq!(values(parked.arrived(&topic(), QueueId(0), QueueOffset(6), &[8])), [1]);
         assert_eq!(values(parked.arrived(&topic(), QueueId(0), QueueOffset(7), &[7])), [2, 3]);
         assert_eq!(parked.len(), 1);
+    }
+
+    #[test]
+    fn what_arrived_before_the_parking_is_not_missed() {
+        let mut parked = Parked::new(10);
+        parked.park(&topic(), QueueId(0), waiting(1, 5, TagFilter::Any([7].into()), 100)).unwrap();
+        assert!(parked.overtaken(&topic(), QueueId(0), QueueOffset(5)).is_empty());
+        assert_eq!(values(parked.overtaken(&topic(), QueueId(0), QueueOffset(6))), [1]);
+        assert!(parked.is_empty());
     }
 
     #[test]

@@ -29,10 +29,12 @@ pub struct RegisterBrokerBody {
 impl RegisterBrokerBody {
     /// The body as received: `compressed` and the version are those of the request header.
     ///
+    /// Brokers of 5.3.3 send compressed bodies under a header that says they are not, so that the body is looked at, too.
+    ///
     /// # Errors
     /// The body is malformed, damaged, or longer than [`REGISTRATION_MAX_BYTES`] when inflated.
     pub fn decode(body: &[u8], compressed: bool, version: i32) -> Result<Self, BodyError> {
-        if compressed { Self::from_compressed(body, version) } else { Self::from_json(body) }
+        if compressed || is_zlib(body) { Self::from_compressed(body, version) } else { Self::from_json(body) }
     }
 
     /// Reads the compressed form; a broker of this version (of its request header) wrote it.
@@ -79,6 +81,11 @@ impl RegisterBrokerBody {
 /// CRC-32 of a body as the registration header carries it: without the top bit.
 pub fn body_crc32(body: &[u8]) -> i32 {
     (crc32fast::hash(body) & 0x7fff_ffff) as i32
+}
+
+/// Whether a body begins as a zlib stream does, which no JSON text does.
+fn is_zlib(body: &[u8]) -> bool {
+    body.first_chunk::<2>().is_some_and(|head| head[0] == 0x78 && u16::from_be_bytes(*head) % 31 == 0)
 }
 
 /// Inflates a zlib stream of at most `max` bytes.

@@ -285,3 +285,116 @@ proptest! {
         let _ = QueueHeader::decode(&fields);
     }
 }
+
+/// A header that reads these fields writes the same ones.
+fn names<H: Header>(wire: &[(&str, &str)]) {
+    let fields = ext(wire);
+    let header = H::decode(&fields).unwrap();
+    let mut written = ExtFields::new();
+    header.encode(&mut written);
+    let sorted = |ext: &ExtFields| {
+        let fields = ext.iter().map(|(name, text)| (name.to_owned(), text.to_owned()));
+        fields.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(sorted(&written), sorted(&fields));
+}
+
+#[test]
+fn offset_and_query_headers_have_the_names_clients_use() {
+    let queue = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "1")];
+    names::<QueryConsumerOffsetHeader>(&[&queue[..], &[("setZeroIfNotFound", "false")]].concat());
+    names::<UpdateConsumerOffsetHeader>(&[&queue[..], &[("commitOffset", "-1")]].concat());
+    names::<OffsetResponseHeader>(&[("offset", "9223372036854775807")]);
+    names::<QueueHeader>(&[("topic", "T"), ("queueId", "1"), ("committed", "true")]);
+    let at = [("topic", "T"), ("queueId", "1"), ("timestamp", "2"), ("boundaryType", "UPPER")];
+    names::<SearchOffsetHeader>(&at);
+    names::<EarliestStoreTimeResponseHeader>(&[("timestamp", "-1")]);
+    let reset =
+        [("topic", "T"), ("group", "g"), ("queueId", "-1"), ("offset", "1"), ("timestamp", "-1"), ("isForce", "true")];
+    names::<ResetOffsetHeader>(&reset);
+    let query = [("topic", "T"), ("key", "k"), ("maxNum", "32"), ("beginTimestamp", "0"), ("endTimestamp", "1")];
+    names::<QueryMessageHeader>(&[&query[..], &[("_UNIQUE_KEY_QUERY", "true")]].concat());
+    names::<QueryMessageResponseHeader>(&[("indexLastUpdateTimestamp", "1"), ("indexLastUpdatePhyoffset", "2")]);
+    names::<ViewMessageHeader>(&[("offset", "1"), ("topic", "T")]);
+}
+
+#[test]
+fn group_and_client_headers_have_the_names_clients_use() {
+    names::<HeartbeatResponseHeader>(&[("IS_SUPPORT_HEART_BEAT_V2", "true"), ("IS_SUB_CHANGE", "false")]);
+    names::<ConsumerGroupHeader>(&[("consumerGroup", "g")]);
+    names::<ProducerGroupHeader>(&[("producerGroup", "g")]);
+    names::<GroupHeader>(&[("group", "g")]);
+    names::<DeleteSubscriptionGroupHeader>(&[("groupName", "g"), ("cleanOffset", "true")]);
+    names::<GetAllSubscriptionGroupHeader>(&[("groupSeq", "0"), ("dataVersion", "{}"), ("maxGroupNum", "9")]);
+    names::<GetAllSubscriptionGroupResponseHeader>(&[("totalGroupNum", "1")]);
+    names::<GetConsumeStatsHeader>(&[("consumerGroup", "g"), ("topic", "T"), ("topicList", "T;U")]);
+    let half = [("tranStateTableOffset", "1"), ("commitLogOffset", "2"), ("msgId", "m"), ("transactionId", "t")];
+    let rest = [("topic", "T"), ("offsetMsgId", "o"), ("bname", "b")];
+    names::<CheckTransactionStateHeader>(&[&half[..], &rest[..]].concat());
+    names::<GetConsumerStatusHeader>(&[("topic", "T"), ("group", "g"), ("clientAddr", "a")]);
+    names::<GetConsumerRunningInfoHeader>(&[("consumerGroup", "g"), ("clientId", "c"), ("jstackEnable", "true")]);
+    let consume = [("consumerGroup", "g"), ("clientId", "c"), ("msgId", "m"), ("brokerName", "b"), ("topic", "T")];
+    names::<ConsumeMessageDirectlyHeader>(&[&consume[..], &[("topicSysFlag", "1"), ("groupSysFlag", "2")]].concat());
+    names::<ReplyMessageHeader>(&[
+        ("producerGroup", "g"),
+        ("topic", "T"),
+        ("defaultTopic", "D"),
+        ("defaultTopicQueueNums", "4"),
+        ("queueId", "0"),
+        ("sysFlag", "0"),
+        ("bornTimestamp", "1"),
+        ("flag", "0"),
+        ("properties", "p"),
+        ("reconsumeTimes", "0"),
+        ("unitMode", "false"),
+        ("bornHost", "1.2.3.4:5"),
+        ("storeHost", "1.2.3.4:6"),
+        ("storeTimestamp", "2"),
+    ]);
+}
+
+#[test]
+fn administration_headers_have_the_names_clients_use() {
+    names::<CreateTopicHeader>(&[
+        ("topic", "T"),
+        ("defaultTopic", "D"),
+        ("readQueueNums", "8"),
+        ("writeQueueNums", "8"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("topicSysFlag", "0"),
+        ("order", "false"),
+        ("attributes", "+a=b"),
+        ("force", "false"),
+    ]);
+    names::<TopicHeader>(&[("topic", "T")]);
+    names::<GetAllTopicConfigHeader>(&[("topicSeq", "0"), ("dataVersion", "{}"), ("maxTopicNum", "9")]);
+    names::<GetAllTopicConfigResponseHeader>(&[("totalTopicNum", "1")]);
+    names::<GetBrokerConfigResponseHeader>(&[("version", "v")]);
+    names::<GetRouteInfoHeader>(&[("topic", "T"), ("acceptStandardJsonOnly", "true")]);
+    names::<PutKvConfigHeader>(&[("namespace", "n"), ("key", "k"), ("value", "v")]);
+    names::<KvConfigHeader>(&[("namespace", "n"), ("key", "k")]);
+    names::<GetKvConfigResponseHeader>(&[("value", "v")]);
+    names::<KvNamespaceHeader>(&[("namespace", "n")]);
+    names::<RegisterBrokerResponseHeader>(&[("haServerAddr", "h"), ("masterAddr", "m")]);
+    let broker = [("brokerName", "b"), ("brokerAddr", "a"), ("clusterName", "c"), ("brokerId", "0")];
+    names::<BrokerIdentityHeader>(&broker);
+    let alive = [("epoch", "1"), ("maxOffset", "2"), ("confirmOffset", "3"), ("heartbeatTimeoutMills", "4")];
+    names::<BrokerHeartbeatHeader>(&[&broker[..], &alive[..], &[("electionPriority", "5")]].concat());
+    names::<RegisterBrokerHeader>(
+        &[
+            &broker[..],
+            &[("haServerAddr", "h"), ("heartbeatTimeoutMillis", "1"), ("enableActingMaster", "true")],
+            &[("compressed", "false"), ("bodyCrc32", "0")],
+        ]
+        .concat(),
+    );
+    names::<QueryDataVersionResponseHeader>(&[("changed", "true")]);
+    names::<BrokerGroupHeader>(&[("clusterName", "c"), ("brokerName", "b")]);
+    names::<BrokerNameHeader>(&[("brokerName", "b")]);
+    names::<WipeWritePermResponseHeader>(&[("wipeTopicCount", "1")]);
+    names::<AddWritePermResponseHeader>(&[("addTopicCount", "1")]);
+    names::<DeleteTopicFromNamesrvHeader>(&[("topic", "T"), ("clusterName", "c")]);
+    names::<RegisterTopicHeader>(&[("topic", "T")]);
+    names::<ClusterHeader>(&[("cluster", "c")]);
+}

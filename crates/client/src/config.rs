@@ -1,0 +1,41 @@
+//! Settings of a client.
+
+use std::time::Duration;
+
+use timbermq_transport::ConnectorOptions;
+
+/// Settings of a client.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// NameServers, `host:port`.
+    pub name_servers: Vec<String>,
+    /// Producer group of sends.
+    pub producer_group: String,
+    /// Consumer group of pulls that name none.
+    pub consumer_group: String,
+    /// How long administration and queries may take, retries included.
+    pub timeout: Duration,
+    /// A route older than this is fetched again before it is used.
+    pub route_max_age: Duration,
+    /// Topics whose routes are remembered.
+    pub routes_max: usize,
+    /// Wait between rounds over all replicas.
+    pub retry_pause: Duration,
+    /// Bounds of connections.
+    pub connector: ConnectorOptions,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            name_servers: vec!["127.0.0.1:9876".to_owned()],
+            producer_group: "TIMBERMQ_TOOLS".to_owned(),
+            consumer_group: "TOOLS_CONSUMER".to_owned(),
+            timeout: Duration::from_secs(5),
+            route_max_age: Duration::from_secs(30),
+            routes_max: 10_000,
+            retry_pause: Duration::from_millis(50),
+            connector: ConnectorOptions::default(),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What the client knows about topics and broker groups.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use timbermq_remoting::body::{BrokerData, ClusterInfo, MessageQueue, TopicRouteData};
+use timbermq_types::{Mono, perm};
+
+/// Routes by topic, addresses by broker name.
+pub(crate) struct Routes {
+    state: Mutex<State>,
+    routes_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    topics: BTreeMap<String, (Mono, Arc<TopicRouteData>)>,
+    groups: BTreeMap<String, BTreeMap<i64, String>>,
+}
+
+impl Routes {
+    pub(crate) fn new(routes_max: usize) -> Self {
+        Self { state: Mutex::default(), routes_max }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the routes")
+    }
+
+    /// The route and when it was fetched.
+    pub(crate) fn topic(&self, topic: &str) -> Option<(Mono, Arc<TopicRouteData>)> {
+        self.lock().topics.get(topic).cloned()
+    }
+
+    pub(crate) fn put_topic(&self, topic: &str, route: Arc<TopicRouteData>, now: Mono) {
+        let mut state = self.lock();
+        if state.topics.len() >= self.routes_max && !state.topics.contains_key(topic) {
+            let oldest = state.topics.iter().min_by_key(|(_, (at, _))| *at).map(|(topic, _)| topic.clone());
+            oldest.and_then(|topic| state.topics.remove(&topic));
+        }
+        put_groups(&mut state, &route.broker_datas);
+        state.topics.insert(topic.to_owned(), (now, route));
+    }
+
+    pub(crate) fn put_cluster(&self, cluster: &ClusterInfo) {
+        let mut state = self.lock();
+        // A cluster's table is complete: what is not in it is gone.
+        state.groups.clear();
+        put_groups(&mut state, cluster.broker_addr_table.values());
+    }
+
+    /// The addresses of a broker group, the leader first.
+    pub(crate) fn addrs(&self, broker_name: &str) -> Vec<String> {
+        self.lock().groups.get(broker_name).map(|addrs| addrs.values().cloned().collect()).unwrap_or_default()
+    }
+}
+
+fn put_groups<'a>(state: &mut State, groups: impl IntoIterator<Item = &'a BrokerData>) {
+    for group in groups {
+        state.groups.insert(group.broker_name.clone(), group.broker_addrs.clone());
+    }
+}
+
+/// Queues that may be written, in the order every client counts them.
+pub(crate) fn write_queues(topic: &str, route: &TopicRouteData) -> Vec<MessageQueue> {
+    queues(topic, route, |queue| (perm::writable(queue.perm.unsigned_abs()), queue.write_queue_nums))
+}
+
+/// Queues that may be read.
+pub(crate) fn read_queues(topic: &str, route: &TopicRouteData) -> Vec<MessageQueue> {
+    queues(topic, route, |queue| (perm::readable(queue.perm.unsigned_abs()), queue.read_queue_nums))
+}
+
+fn queues(
+    topic: &str,
+    route: &TopicRouteData,
+    usable: impl Fn(&timbermq_remoting::body::QueueData) -> (bool, i32),
+) -> Vec<MessageQueue> {
+    let mut queues = Vec::new();
+    for data in &route.queue_datas {
+        let (allowed, count) = usable(data);
+        // A route is what a NameServer says; its numbers are not to size anything unchecked.
+        let count = count.clamp(0, i32::try_from(timbermq_types::limits::QUEUES_MAX).unwrap_or(i32::MAX));
+        if allowed {
+            queues.extend((0..count).map(|queue| MessageQueue::new(topic, &data.broker_name, queue)));
+        }
+    }
+    queues
+}
