@@ -1,1 +1,13 @@
 //! Black box: stock clients and kills against real processes.
+//!
+//! [`cluster`] runs the product's own binary as a NameServer and three replicas; [`driver`] runs stock clients through the
+//! driver protocol (`clients/PROTOCOL.md`); [`matrix`] is what every client must be able to do; [`failover`] kills leaders
+//! under load and judges what clients saw with the checkers of `timbermq-check`.
+
+pub mod admin;
+pub mod cluster;
+pub mod driver;
+pub mod failover;
+pub mod matrix;
+pub mod monotonic;
+pub mod stock;

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{Event, Place};
 
+/// Answers about one queue of one group: asked at, answered at, and what was said.
+type Lanes<'a> = BTreeMap<(&'a str, &'a str, u32), Vec<(f64, f64, &'a Place)>>;
+
 /// What the check counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OffsetVerdict {
@@ -19,7 +22,7 @@ pub struct OffsetVerdict {
 #[must_use]
 pub fn check(events: &[Event]) -> OffsetVerdict {
     let mut verdict = OffsetVerdict::default();
-    let mut lanes: BTreeMap<(&str, &str, u32), Vec<(f64, f64, &Place)>> = BTreeMap::new();
+    let mut lanes: Lanes<'_> = BTreeMap::new();
     for event in events {
         if let Event::Progress { group, place, invoke_ms, return_ms } = event {
             verdict.answers += 1;

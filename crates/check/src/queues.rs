@@ -167,9 +167,12 @@ fn check_density(drained: &Drained, verdict: &mut QueueVerdict) {
     }
 }
 
+/// Acknowledged sends of one sender to one queue: called at, returned at, offset, number.
+type Lanes<'a> = BTreeMap<(&'a str, &'a str, u32), Vec<(f64, f64, u64, u64)>>;
+
 /// A sender's messages in one queue are in the order of the sends, as far as one had returned before the next began.
 fn check_order(events: &[Event], verdict: &mut QueueVerdict) {
-    let mut lanes: BTreeMap<(&str, &str, u32), Vec<(f64, f64, u64, u64)>> = BTreeMap::new();
+    let mut lanes: Lanes<'_> = BTreeMap::new();
     for event in events {
         if let Event::Send { producer, seq, invoke_ms, return_ms, outcome: Outcome::Ok(place) } = event {
             lanes.entry((producer, &place.topic, place.queue)).or_default().push((

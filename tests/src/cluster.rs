@@ -1,0 +1,252 @@
+//! A NameServer and the replicas of one broker group as real processes on loopback.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// One process of the cluster.
+struct Process {
+    name: String,
+    args: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+/// How the cluster is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory for data and logs.
+    pub dir: PathBuf,
+    /// How many replicas.
+    pub replicas: usize,
+    /// Further `key=value` settings of the replicas.
+    pub settings: Vec<String>,
+    /// What `TIMBERMQ_PLANT` is set to in the replicas.
+    pub plant: Option<String>,
+}
+
+/// A running cluster; dropping it ends its processes.
+pub struct Cluster {
+    binary: PathBuf,
+    plant: Option<String>,
+    namesrv: Process,
+    namesrv_port: u16,
+    replicas: Vec<Process>,
+    /// Broker address of each replica.
+    pub brokers: Vec<String>,
+}
+
+impl Cluster {
+    /// Starts the processes. They serve a moment later; see [`crate::admin::Admin::wait_for_leader`].
+    ///
+    /// # Errors
+    /// No free ports, or a process that cannot be started.
+    pub fn start(binary: &Path, options: &Options) -> Result<Self> {
+        std::fs::create_dir_all(&options.dir)?;
+        let namesrv_port = free_ports(1)?;
+        let mut bases = Vec::new();
+        for _ in 0..options.replicas {
+            // Old clients use the port two below the broker's.
+            bases.push(free_ports(4)? + 2);
+        }
+        let brokers: Vec<String> = bases.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let members: Vec<String> =
+            bases.iter().enumerate().map(|(i, port)| format!("{}@127.0.0.1:{}/127.0.0.1:{port}", i + 1, port + 1)).collect();
+        let namesrv = Process {
+            name: "namesrv".into(),
+            args: vec!["namesrv".into(), "--set".into(), format!("namesrv.listen=127.0.0.1:{namesrv_port}")],
+            log: options.dir.join("namesrv.log"),
+            child: None,
+        };
+        let replicas = bases
+            .iter()
+            .enumerate()
+            .map(|(i, port)| {
+                let mut settings = vec![
+                    format!("group.members={}", members.join(",")),
+                    format!("node.id={}", i + 1),
+                    format!("node.data_dir={}", options.dir.join(format!("replica-{}", i + 1)).display()),
+                    format!("namesrv.addresses=127.0.0.1:{namesrv_port}"),
+                    format!("listen.broker=127.0.0.1:{port}"),
+                    format!("listen.vip=127.0.0.1:{}", port - 2),
+                    format!("listen.peer=127.0.0.1:{}", port + 1),
+                    "log.segment_bytes=64MiB".into(),
+                ];
+                settings.extend(options.settings.iter().cloned());
+                let mut args = vec!["server".to_owned()];
+                for setting in settings {
+                    args.extend(["--set".into(), setting]);
+                }
+                Process { name: format!("replica-{}", i + 1), args, log: options.dir.join(format!("replica-{}.log", i + 1)), child: None }
+            })
+            .collect();
+        let mut cluster = Self {
+            binary: binary.to_owned(),
+            plant: options.plant.clone(),
+            namesrv,
+            namesrv_port,
+            replicas,
+            brokers,
+        };
+        spawn(&cluster.binary, None, &mut cluster.namesrv)?;
+        for i in 0..cluster.replicas.len() {
+            cluster.restart(i)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Address of the NameServer.
+    #[must_use]
+    pub fn namesrv(&self) -> String {
+        format!("127.0.0.1:{}", self.namesrv_port)
+    }
+
+    /// How many replicas there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// Whether there are no replicas.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.replicas.is_empty()
+    }
+
+    /// Starts replica `i` (again).
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn restart(&mut self, i: usize) -> Result<()> {
+        spawn(&self.binary, self.plant.as_deref(), &mut self.replicas[i])
+    }
+
+    /// Ends replica `i` at once, as a crash does.
+    ///
+    /// # Errors
+    /// It was not running.
+    pub fn kill(&mut self, i: usize) -> Result<()> {
+        let process = &mut self.replicas[i];
+        let mut child = process.child.take().with_context(|| format!("{} is not running", process.name))?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// The replica whose broker address this is.
+    #[must_use]
+    pub fn replica_at(&self, broker: &str) -> Option<usize> {
+        self.brokers.iter().position(|address| address == broker)
+    }
+
+    /// Replicas that ended by themselves, with the last lines of their logs.
+    ///
+    /// # Errors
+    /// A process cannot be asked.
+    pub fn dead(&mut self) -> Result<Vec<String>> {
+        let mut dead = Vec::new();
+        for process in self.replicas.iter_mut().chain([&mut self.namesrv]) {
+            if let Some(child) = &mut process.child
+                && let Some(status) = child.try_wait()?
+            {
+                dead.push(format!("{} ended by itself ({status}):\n{}", process.name, tail(&process.log)));
+                process.child = None;
+            }
+        }
+        Ok(dead)
+    }
+
+    /// Ends everything in an orderly way.
+    ///
+    /// # Errors
+    /// A process did not end in time; it was killed.
+    pub fn stop(mut self) -> Result<()> {
+        let mut slow = Vec::new();
+        for process in self.replicas.iter_mut().chain([&mut self.namesrv]) {
+            if let Some(child) = &process.child {
+                let pid = Pid::from_child(child);
+                let _ = kill_process(pid, Signal::TERM);
+            }
+        }
+        for process in self.replicas.iter_mut().chain([&mut self.namesrv]) {
+            if let Some(mut child) = process.child.take()
+                && !ended_within(&mut child, Duration::from_secs(10))?
+            {
+                child.kill()?;
+                child.wait()?;
+                slow.push(process.name.clone());
+            }
+        }
+        if slow.is_empty() { Ok(()) } else { bail!("did not stop within 10 s: {}", slow.join(", ")) }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in self.replicas.iter_mut().chain([&mut self.namesrv]) {
+            if let Some(mut child) = process.child.take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// Whether `child` ends by itself within `limit`.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn ended_within(child: &mut Child, limit: Duration) -> Result<bool> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if child.try_wait()?.is_some() {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(false)
+}
+
+fn spawn(binary: &Path, plant: Option<&str>, process: &mut Process) -> Result<()> {
+    let log = File::options().create(true).append(true).open(&process.log)?;
+    let mut command = Command::new(binary);
+    command.args(&process.args).env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIMBERMQ_")) {
+        command.env_remove(name);
+    }
+    if let Some(plant) = plant.filter(|_| process.name != "namesrv") {
+        command.env("TIMBERMQ_PLANT", plant);
+    }
+    let child = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
+    process.child = Some(child);
+    Ok(())
+}
+
+/// The first of `n` neighbouring ports that were free a moment ago. Ports of this process's range of choice are not the
+/// ones that the system hands out by itself.
+fn free_ports(n: u16) -> Result<u16> {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..2_000 {
+        let step = NEXT.fetch_add(n, Ordering::Relaxed);
+        let spread = u16::try_from(std::process::id() % 97).unwrap_or(0) * 100;
+        let port = 12_000 + (spread + step) % 18_000;
+        if (port..port + n).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return Ok(port);
+        }
+    }
+    bail!("no {n} free neighbouring ports on loopback")
+}
+
+/// The last lines of a log file.
+#[must_use]
+pub fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}

@@ -1,0 +1,169 @@
+//! The outcome of a run, in words and as JSON.
+
+use serde_json::{Value, json};
+use timbermq_check::offsets::OffsetVerdict;
+use timbermq_check::queues::QueueVerdict;
+
+use super::{Args, History, Kind};
+use crate::admin::Digest;
+
+/// Per kill, the time between the last acknowledgement before it and the first one after it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteGaps {
+    own_ms: Vec<f64>,
+    stock_ms: Vec<f64>,
+}
+
+impl WriteGaps {
+    /// Gaps of each kind of client around each kill.
+    pub(crate) fn of(history: &History, kills: &[f64]) -> Self {
+        let of_kind = |kind: Kind| {
+            let mut acks: Vec<f64> = history.acks.iter().filter(|ack| ack.0 == kind).map(|ack| ack.1).collect();
+            acks.sort_by(f64::total_cmp);
+            let gap = |kill: &f64| {
+                let after = acks.partition_point(|ack| ack <= kill);
+                Some(acks.get(after)? - acks.get(after.checked_sub(1)?)?)
+            };
+            kills.iter().filter_map(gap).collect()
+        };
+        Self { own_ms: of_kind(Kind::Own), stock_ms: of_kind(Kind::Stock) }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "own": summary(&self.own_ms), "stock_java": summary(&self.stock_ms) })
+    }
+}
+
+fn summary(gaps: &[f64]) -> Value {
+    let mut sorted = gaps.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |part: f64| {
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an index
+        let index = ((sorted.len() as f64 - 1.0) * part).round().max(0.0) as usize;
+        sorted.get(index).map(|ms| ms.round())
+    };
+    json!({ "kills": sorted.len(), "p50": at(0.5), "p90": at(0.9), "max": at(1.0) })
+}
+
+/// What a run came to.
+pub(crate) struct Report {
+    verdict: QueueVerdict,
+    progress: OffsetVerdict,
+    gaps: WriteGaps,
+    identical: bool,
+    digests: Vec<Digest>,
+    drained: usize,
+    kills: usize,
+    complaints: Vec<String>,
+    broken: Vec<String>,
+}
+
+impl Report {
+    #[allow(clippy::too_many_arguments)] // the parts of one run
+    pub(crate) fn new(
+        verdict: QueueVerdict,
+        progress: OffsetVerdict,
+        gaps: WriteGaps,
+        digests: &[Digest],
+        history: &History,
+        drained: usize,
+        kills: usize,
+    ) -> Self {
+        let identical = digests.windows(2).all(|pair| pair[0] == pair[1]);
+        Self {
+            verdict,
+            progress,
+            gaps,
+            identical,
+            digests: digests.to_vec(),
+            drained,
+            kills,
+            complaints: history.complaints.clone(),
+            broken: Vec::new(),
+        }
+    }
+
+    /// A run that could not go on.
+    pub(crate) fn broken(history: &History, kills: usize, why: Vec<String>) -> Self {
+        Self {
+            verdict: QueueVerdict::default(),
+            progress: OffsetVerdict::default(),
+            gaps: WriteGaps::default(),
+            identical: false,
+            digests: Vec::new(),
+            drained: 0,
+            kills,
+            complaints: history.complaints.clone(),
+            broken: why,
+        }
+    }
+
+    /// Whether nothing is wrong, and enough happened to say so.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.broken.is_empty()
+            && self.complaints.is_empty()
+            && self.verdict.is_valid()
+            && self.verdict.acked > 0
+            && self.progress.regressions == 0
+            && self.progress.answers > 0
+            && self.identical
+    }
+
+    pub(crate) fn print(&self, args: &Args) {
+        let v = &self.verdict;
+        let all = self.verdict.findings.iter().chain(&self.progress.findings).chain(&self.complaints).chain(&self.broken);
+        for finding in all.take(60) {
+            println!("finding: {finding}");
+        }
+        println!(
+            "{} kills; {} sends acknowledged, {} of unknown outcome, {} messages in the queues, {} of them again",
+            self.kills, v.acked, v.unknown, self.drained, v.duplicates
+        );
+        println!(
+            "lost {}, moved {}, phantom {}, offset gaps {}, order violations {}, unstable reads {}, offset regressions {} of {} answers",
+            v.lost, v.moved, v.phantom, v.offset_gaps, v.order_violations, v.unstable, self.progress.regressions,
+            self.progress.answers
+        );
+        for digest in &self.digests {
+            println!("replica: {digest:?}");
+        }
+        println!("write gap per kill, ms: {}", self.gaps.to_json());
+        let valid = self.is_valid();
+        println!("{} passed, {} failed", u8::from(valid), u8::from(!valid));
+        if args.json {
+            println!("{}", self.to_json());
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "valid": self.is_valid(),
+            "kills": self.kills,
+            "acked": self.verdict.acked,
+            "unknown": self.verdict.unknown,
+            "lost": self.verdict.lost,
+            "moved": self.verdict.moved,
+            "phantom": self.verdict.phantom + self.verdict.unstable,
+            "offset_gaps": self.verdict.offset_gaps,
+            "offset_regressions": self.progress.regressions,
+            "order_violations": self.verdict.order_violations,
+            "duplicates": self.verdict.duplicates,
+            "replicas_identical": self.identical,
+            "write_gap_ms": self.gaps.to_json(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gap_spans_the_kill() {
+        let acks = [1.0, 5.0, 30.0, 31.0, 40.0].map(|at| (Kind::Own, at)).to_vec();
+        let history = History { events: Vec::new(), acks, complaints: Vec::new() };
+        let gaps = WriteGaps::of(&history, &[6.0, 31.5, 50.0]);
+        assert_eq!(gaps.own_ms, [25.0, 9.0], "nothing came after the last kill");
+        assert!(gaps.stock_ms.is_empty());
+    }
+}

@@ -1,0 +1,12 @@
+//! The clock that drivers of all languages share.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Milliseconds of `CLOCK_MONOTONIC`.
+#[must_use]
+pub fn now_ms() -> f64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    #[allow(clippy::cast_precision_loss)] // milliseconds since boot fit
+    let ms = now.tv_sec as f64 * 1e3 + now.tv_nsec as f64 / 1e6;
+    ms
+}
