@@ -50,6 +50,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) broker_name: &'a str,
     pub(crate) request: RemotingCommand,
     pub(crate) timeout: Duration,
+    /// How much of `timeout` the broker is asked to wait for something to happen.
+    pub(crate) suspend: Duration,
     pub(crate) repeat: Repeat,
     /// Codes besides SUCCESS that are an answer and not a failure.
     pub(crate) accept: &'a [ResponseCode],
@@ -178,6 +180,7 @@ impl Client {
             broker_name,
             request,
             timeout: self.shared.config.timeout,
+            suspend: Duration::ZERO,
             repeat: Repeat::Harmless,
             accept: &[],
         };
@@ -232,11 +235,17 @@ impl Client {
 
     /// Asks a broker group until one of its replicas answers with success, the failure is final, or time is up.
     pub(crate) async fn ask_group(&self, ask: Ask<'_>) -> Result<Answered, ClientError> {
-        let Ask { topic, broker_name, request, timeout, repeat, accept } = ask;
+        let Ask { topic, broker_name, request, timeout, suspend, repeat, accept } = ask;
         let deadline = self.now().plus(timeout);
         let mut last = ClientError::refused(format!("broker {broker_name} has no known address"));
         let mut refreshed = false;
         let mut rounds = 0;
+        let attempt_max = match repeat {
+            // A replica that hangs must not use up the time of the others.
+            Repeat::Harmless => self.shared.config.attempt_timeout + suspend,
+            // Nobody else may be asked after it, so it gets all the time there is.
+            Repeat::Never => timeout,
+        };
         if self.shared.routes.addrs(broker_name).is_empty() {
             self.refresh_group(topic).await?;
             refreshed = true;
@@ -245,7 +254,7 @@ impl Client {
             let addrs = self.shared.routes.addrs(broker_name);
             for addr in &addrs {
                 let Some(left) = self.left_until(deadline) else { return Err(last) };
-                match self.ask(addr, request.clone(), left, accept).await {
+                match self.ask(addr, request.clone(), left.min(attempt_max), accept).await {
                     Ok(answered) => return Ok(answered),
                     Err(error) if error.is_unknown() && repeat == Repeat::Never => {
                         self.refresh_group_in_background(topic);

@@ -15,6 +15,9 @@ pub struct ClientConfig {
     pub consumer_group: String,
     /// How long administration and queries may take, retries included.
     pub timeout: Duration,
+    /// How long one replica may take over something that another may be asked instead, beyond the time that it is asked
+    /// to wait for a message.
+    pub attempt_timeout: Duration,
     /// A route older than this is fetched again before it is used.
     pub route_max_age: Duration,
     /// Topics whose routes are remembered.
@@ -32,6 +35,7 @@ impl Default for ClientConfig {
             producer_group: "TIMBERMQ_TOOLS".to_owned(),
             consumer_group: "TOOLS_CONSUMER".to_owned(),
             timeout: Duration::from_secs(5),
+            attempt_timeout: Duration::from_secs(2),
             route_max_age: Duration::from_secs(30),
             routes_max: 10_000,
             retry_pause: Duration::from_millis(50),

@@ -26,4 +26,5 @@ pub use pull::{PullResult, PullStatus};
 pub use send::{BatchMessage, QueueChoice, SendAck, SendRequest};
 pub use tail::{Tail, TailFrom};
 
-pub use timbermq_remoting::body::MessageQueue;
+pub use timbermq_remoting::body::{MessageQueue, SubscriptionGroupConfig};
+pub use timbermq_remoting::{RemotingCommand, RequestCode};

@@ -1,5 +1,7 @@
 //! Bounds of queues and positions of groups.
 
+use std::time::Duration;
+
 use timbermq_remoting::body::MessageQueue;
 use timbermq_remoting::header::{
     Header, OffsetResponseHeader, QueryConsumerOffsetHeader, QueueHeader, SearchOffsetHeader,
@@ -105,6 +107,7 @@ impl Client {
             broker_name: &queue.broker_name,
             request,
             timeout: self.shared.config.timeout,
+            suspend: Duration::ZERO,
             repeat: Repeat::Harmless,
             accept,
         };

@@ -83,6 +83,7 @@ impl Client {
             broker_name: &queue.broker_name,
             request,
             timeout,
+            suspend,
             repeat: Repeat::Harmless,
             accept: &accept,
         };

@@ -1,5 +1,7 @@
 //! Finding messages.
 
+use std::time::Duration;
+
 use timbermq_record::MessageId;
 use timbermq_remoting::header::{QueryMessageHeader, ViewMessageHeader};
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
@@ -86,6 +88,7 @@ impl Client {
                 broker_name: &group.broker_name,
                 request: request.clone(),
                 timeout: self.shared.config.timeout,
+                suspend: Duration::ZERO,
                 repeat: Repeat::Harmless,
                 accept: &[ResponseCode::QUERY_NOT_FOUND],
             };

@@ -194,6 +194,7 @@ impl Client {
             broker_name: &queue.broker_name,
             request: request.clone(),
             timeout,
+            suspend: Duration::ZERO,
             repeat: Repeat::Never,
             accept: &[],
         };

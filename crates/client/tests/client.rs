@@ -253,6 +253,19 @@ async fn a_final_refusal_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_replica_that_hangs_leaves_time_for_the_others() {
+    let env = timbermq_host::env();
+    let mut held = Vec::new();
+    let (hanging, hanging_server) = node(&env, move |_, _, responder| held.push(responder)).await;
+    let (_, good_server) = node(&env, serve_queue()).await;
+    let (client, _) = cluster(&env, &[&hanging_server, &good_server]).await;
+    let config = ClientConfig { attempt_timeout: Duration::from_millis(20), ..client.config().clone() };
+    let client = Client::new(&env, config);
+    assert_eq!(client.min_offset(&MessageQueue::new("T", "b", 0)).await.unwrap(), 3);
+    assert_eq!(hanging.count(RequestCode::GET_MIN_OFFSET), 1);
+}
+
+#[tokio::test]
 async fn what_all_replicas_say_twice_is_believed() {
     let env = timbermq_host::env();
     let (broker, server) = node(&env, answers(ResponseCode::TOPIC_NOT_EXIST)).await;

@@ -15,7 +15,7 @@ use timbermq_route::{Admission, BrokerIdentity, ORDER_TOPIC_NAMESPACE, Registrat
 
 use crate::refusal::Refusal;
 use crate::requests::Context;
-use crate::service::REGISTRATION_COMPLETE;
+use timbermq_remoting::header::REGISTRATION_COMPLETE;
 
 /// Bounds of the timeout that a broker may ask for.
 const TIMEOUT_MS: std::ops::RangeInclusive<i64> = 1_000..=3_600_000;

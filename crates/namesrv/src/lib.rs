@@ -9,4 +9,4 @@ mod requests;
 mod route;
 mod service;
 
-pub use service::{NameServer, NamesrvConfig, REGISTRATION_COMPLETE};
+pub use service::{NameServer, NamesrvConfig};

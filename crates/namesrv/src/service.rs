@@ -14,10 +14,6 @@ use tokio::sync::watch;
 
 use crate::requests;
 
-/// Header field with which a broker says that its registration (103) has all its topics, so that topics it no longer
-/// has disappear from its routes. Stock brokers do not send it, and stock NameServers ignore it.
-pub const REGISTRATION_COMPLETE: &str = "topicTableComplete";
-
 /// How a NameServer runs.
 #[derive(Clone, Debug)]
 pub struct NamesrvConfig {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use timbermq_env::Env;
-use timbermq_namesrv::{NameServer, NamesrvConfig, REGISTRATION_COMPLETE};
+use timbermq_namesrv::{NameServer, NamesrvConfig};
 use timbermq_remoting::body::{
     DataVersion, JsonBody, KvTable, RegisterBrokerBody, TopicConfig, TopicConfigTable, TopicList, TopicRouteData,
     body_crc32,
 };
+use timbermq_remoting::header::REGISTRATION_COMPLETE;
 use timbermq_remoting::header::{BrokerIdentityHeader, RegisterBrokerHeader};
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_transport::{Connector, ConnectorOptions, Remote};

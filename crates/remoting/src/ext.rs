@@ -89,7 +89,7 @@ impl ExtFields {
 
     /// A boolean as Java reads it: `true` in any case is true, any other text is false.
     pub fn get_bool(&self, name: &str) -> Option<bool> {
-        self.get(name).map(|text| text.eq_ignore_ascii_case("true"))
+        self.get(name).map(crate::header::is_true)
     }
 
     /// Sets a field, in place of the one of the same name if there is one.

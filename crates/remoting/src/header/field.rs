@@ -33,6 +33,11 @@ fn malformed(field: &'static str, text: &str) -> HeaderError {
     HeaderError::Malformed { field, value: text[..end].to_owned() }
 }
 
+/// Java writes `true`, the C++ client `1`. Its batches would otherwise be stored as one broken message each.
+pub(crate) fn is_true(text: &str) -> bool {
+    text.eq_ignore_ascii_case("true") || text == "1"
+}
+
 /// A type whose absence can be told before it is mandatory.
 pub(crate) trait Scalar: Sized {
     fn parse_scalar(name: &'static str, text: Option<&str>) -> Result<Option<Self>, HeaderError>;
@@ -62,7 +67,7 @@ impl Scalar for i64 {
 
 impl Scalar for bool {
     fn parse_scalar(_name: &'static str, text: Option<&str>) -> Result<Option<Self>, HeaderError> {
-        Ok(text.filter(|text| !text.is_empty()).map(|text| text.eq_ignore_ascii_case("true")))
+        Ok(text.filter(|text| !text.is_empty()).map(is_true))
     }
 
     fn put_scalar(&self, ext: &mut ExtFields, name: &'static str) {
@@ -99,5 +104,16 @@ impl<T: Scalar> Field for Option<T> {
         if let Some(value) = self {
             value.put_scalar(ext, name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_of_true_are_read() {
+        assert!(is_true("true") && is_true("TRUE") && is_true("1"));
+        assert!(!is_true("false") && !is_true("0") && !is_true(""));
     }
 }

@@ -24,7 +24,7 @@ pub use query::*;
 pub use send::*;
 pub use transaction::*;
 
-pub(crate) use field::parse_number;
+pub(crate) use field::{is_true, parse_number};
 
 use crate::ext::ExtFields;
 

@@ -2,6 +2,10 @@
 
 use super::headers;
 
+/// Ext field of a registration (103) that holds *all* topics of the broker, so that the NameServer may drop those it does
+/// not name. Stock brokers do not send it, and without it registrations only add and change topics.
+pub const REGISTRATION_COMPLETE: &str = "topicTableComplete";
+
 headers! {
     /// Request header of 105.
     GetRouteInfoHeader {

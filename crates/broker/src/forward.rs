@@ -1,0 +1,85 @@
+//! Requests for the leader that reached a follower.
+//!
+//! Clients refresh their routes every 30 seconds and on little else, so after a takeover they keep talking to the old
+//! address. A follower passes such requests on and relays the answer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use timbermq_remoting::{RemotingCommand, RequestCode};
+use timbermq_transport::CallError;
+
+use crate::context::{Call, Context};
+use crate::outcome::Failure;
+
+/// Header field of a forwarded request: the address of the client that sent it.
+pub(crate) const FORWARDED_FOR: &str = "__TMQ_FORWARDED_FOR";
+/// How long a forwarded request may take; clients give up after 3 s or more.
+const FORWARD_TIMEOUT: Duration = Duration::from_millis(2_800);
+/// How long a request may wait for a leader to be elected before it is refused.
+const LEADER_WAIT: Duration = Duration::from_millis(1_500);
+
+/// The client on whose behalf a request was sent, if another broker forwarded it.
+pub(crate) fn forwarded_for(request: &RemotingCommand) -> Option<SocketAddr> {
+    request.ext.get(FORWARDED_FOR)?.parse().ok()
+}
+
+/// Passes `call` on to the leader and returns its answer.
+pub(crate) async fn forward(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
+    if call.forwarded {
+        // Two replicas that each think the other leads would play ball for ever.
+        return Err(Failure::NoLeader);
+    }
+    let leader = leader(context).await?;
+    let mut request = call.request.clone();
+    request.raw_header = None;
+    request.ext.set(FORWARDED_FOR, &call.client.to_string());
+    let remote = context.others.remote(&leader).map_err(|_| Failure::NoLeader)?;
+    if request.is_one_way() {
+        return match remote.one_way(request).await {
+            Ok(()) => Ok(call.ok()),
+            Err(_) => Err(Failure::NoLeader),
+        };
+    }
+    match remote.request(request, FORWARD_TIMEOUT).await {
+        Ok(mut answer) => {
+            answer.raw_header = None;
+            Ok(answer)
+        }
+        Err(error) => Err(failure(&error, call.request.request_code())),
+    }
+}
+
+/// What it means to the client that its request got no answer from the leader.
+fn failure(error: &CallError, code: RequestCode) -> Failure {
+    let writes = matches!(
+        code,
+        RequestCode::SEND_MESSAGE
+            | RequestCode::SEND_MESSAGE_V2
+            | RequestCode::SEND_BATCH_MESSAGE
+            | RequestCode::CONSUMER_SEND_MSG_BACK
+    );
+    if writes && error.is_unknown() { Failure::OutcomeUnknown } else { Failure::NoLeader }
+}
+
+/// The leader's address. Waits a moment when there is none: most elections are over before a client would retry.
+async fn leader(context: &Context) -> Result<String, Failure> {
+    let mut role = context.replica.role();
+    let known = context.env.timeout(LEADER_WAIT, async {
+        loop {
+            let leader = role.borrow_and_update().clone();
+            if leader.is_leader {
+                // This replica was elected meanwhile: the caller serves the request itself.
+                return None;
+            }
+            let other = leader.leader.filter(|other| *other != context.settings.node);
+            if let Some(address) = other.and_then(|other| context.settings.address_of(other)) {
+                return Some(address.to_owned());
+            }
+            if role.changed().await.is_err() {
+                return None;
+            }
+        }
+    });
+    known.await.flatten().ok_or(Failure::NoLeader)
+}
