@@ -28,6 +28,16 @@ pub struct Options {
     pub settings: Vec<String>,
     /// What `TIMBERMQ_PLANT` is set to in the replicas.
     pub plant: Option<String>,
+    /// NameServers to register with beside the cluster's own.
+    pub more_namesrv: Vec<String>,
+}
+
+impl Options {
+    /// Three replicas with their data in `dir`.
+    #[must_use]
+    pub fn in_dir(dir: PathBuf) -> Self {
+        Self { dir, replicas: 3, settings: Vec::new(), plant: None, more_namesrv: Vec::new() }
+    }
 }
 
 /// A running cluster; dropping it ends its processes.
@@ -55,9 +65,14 @@ impl Cluster {
             bases.push(free_ports(4)? + 2);
         }
         let brokers: Vec<String> = bases.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let members: Vec<String> =
-            bases.iter().enumerate().map(|(i, port)| format!("{}@127.0.0.1:{}/127.0.0.1:{port}", i + 1, port + 1)).collect();
-        let namesrv = Process {
+        let members: Vec<String> = bases
+            .iter()
+            .enumerate()
+            .map(|(i, port)| format!("{}@127.0.0.1:{}/127.0.0.1:{port}", i + 1, port + 1))
+            .collect();
+        let mut namesrv = vec![format!("127.0.0.1:{namesrv_port}")];
+        namesrv.extend(options.more_namesrv.iter().cloned());
+        let own_namesrv = Process {
             name: "namesrv".into(),
             args: vec!["namesrv".into(), "--set".into(), format!("namesrv.listen=127.0.0.1:{namesrv_port}")],
             log: options.dir.join("namesrv.log"),
@@ -71,7 +86,7 @@ impl Cluster {
                     format!("group.members={}", members.join(",")),
                     format!("node.id={}", i + 1),
                     format!("node.data_dir={}", options.dir.join(format!("replica-{}", i + 1)).display()),
-                    format!("namesrv.addresses=127.0.0.1:{namesrv_port}"),
+                    format!("namesrv.addresses={}", namesrv.join(",")),
                     format!("listen.broker=127.0.0.1:{port}"),
                     format!("listen.vip=127.0.0.1:{}", port - 2),
                     format!("listen.peer=127.0.0.1:{}", port + 1),
@@ -82,13 +97,18 @@ impl Cluster {
                 for setting in settings {
                     args.extend(["--set".into(), setting]);
                 }
-                Process { name: format!("replica-{}", i + 1), args, log: options.dir.join(format!("replica-{}.log", i + 1)), child: None }
+                Process {
+                    name: format!("replica-{}", i + 1),
+                    args,
+                    log: options.dir.join(format!("replica-{}.log", i + 1)),
+                    child: None,
+                }
             })
             .collect();
         let mut cluster = Self {
             binary: binary.to_owned(),
             plant: options.plant.clone(),
-            namesrv,
+            namesrv: own_namesrv,
             namesrv_port,
             replicas,
             brokers,
@@ -229,7 +249,7 @@ fn spawn(binary: &Path, plant: Option<&str>, process: &mut Process) -> Result<()
 
 /// The first of `n` neighbouring ports that were free a moment ago. Ports of this process's range of choice are not the
 /// ones that the system hands out by itself.
-fn free_ports(n: u16) -> Result<u16> {
+pub(crate) fn free_ports(n: u16) -> Result<u16> {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..2_000 {

@@ -129,7 +129,11 @@ impl Driver {
         if let Some(event) = unsupported {
             bail!("{}: unsupported: {}", self.name, event["why"]);
         }
-        bail!("{}: no {name:?} within {limit:?}; stderr: {}", self.name, self.stderr.lock().expect("listeners do not panic"))
+        bail!(
+            "{}: no {name:?} within {limit:?}; stderr: {}",
+            self.name,
+            self.stderr.lock().expect("listeners do not panic")
+        )
     }
 
     /// Asks the driver to stop without waiting for it.

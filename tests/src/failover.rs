@@ -75,12 +75,8 @@ pub fn main(binary: &Path, args: &Args) -> Result<bool> {
 }
 
 fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
-    let options = Options {
-        dir: dir.join("cluster"),
-        replicas: args.replicas,
-        settings: Vec::new(),
-        plant: args.plant.clone(),
-    };
+    let options =
+        Options { replicas: args.replicas, plant: args.plant.clone(), ..Options::in_dir(dir.join("cluster")) };
     let mut cluster = Cluster::start(binary, &options)?;
     let admin = Admin::new(&cluster.namesrv())?;
     admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
@@ -104,7 +100,12 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
         }
         let recovered = load.wait_for_ack_after(at, RECOVERY_LIMIT);
         let named: Vec<usize> = victims.iter().map(|victim| victim + 1).collect();
-        eprintln!("round {:>2}: killed {named:?}, restarted after {} ms; {}", round + 1, rest.as_millis(), load.summary());
+        eprintln!(
+            "round {:>2}: killed {named:?}, restarted after {} ms; {}",
+            round + 1,
+            rest.as_millis(),
+            load.summary()
+        );
         let dead = cluster.dead()?;
         ensure!(dead.is_empty() || args.plant.is_some(), "{}", dead.join("\n"));
         if !dead.is_empty() {
@@ -115,7 +116,11 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
             let logs: Vec<String> = (1..=cluster.len())
                 .map(|i| format!("replica {i}:\n{}", tail(&options.dir.join(format!("replica-{i}.log")))))
                 .collect();
-            let why = vec![format!("no write succeeded within {RECOVERY_LIMIT:?} after round {}\n{}", round + 1, logs.join("\n"))];
+            let why = vec![format!(
+                "no write succeeded within {RECOVERY_LIMIT:?} after round {}\n{}",
+                round + 1,
+                logs.join("\n")
+            )];
             return Ok(Report::broken(&load.finish(), kills.len(), why));
         }
     }
@@ -153,7 +158,9 @@ fn settle(cluster: &Cluster, admin: &Admin) -> Result<Vec<Digest>> {
         match all {
             Ok(all) if all.windows(2).all(|pair| pair[0].applied == pair[1].applied) => return Ok(all),
             Ok(all) if Instant::now() > deadline => return Ok(all),
-            Err(error) if Instant::now() > deadline => return Err(error.context("asking the replicas for their digests")),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error.context("asking the replicas for their digests"));
+            }
             _ => std::thread::sleep(Duration::from_millis(500)),
         }
     }

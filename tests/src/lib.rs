@@ -10,4 +10,5 @@ pub mod driver;
 pub mod failover;
 pub mod matrix;
 pub mod monotonic;
+pub mod reference;
 pub mod stock;

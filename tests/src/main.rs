@@ -9,7 +9,7 @@ use serde_json::json;
 use timbermq_tests::admin::Admin;
 use timbermq_tests::cluster::{Cluster, Options};
 use timbermq_tests::stock::STOCK;
-use timbermq_tests::{failover, matrix};
+use timbermq_tests::{failover, matrix, reference};
 
 #[derive(Parser)]
 #[command(about = "Black-box tests of a TimberMQ binary")]
@@ -60,18 +60,22 @@ fn run(args: Args) -> Result<bool> {
             let chosen: Vec<_> = STOCK
                 .iter()
                 .filter(|stock| {
-                    client.as_deref().is_none_or(|c| c == stock.client || c == format!("{}-{}", stock.client, stock.version))
+                    client
+                        .as_deref()
+                        .is_none_or(|c| c == stock.client || c == format!("{}-{}", stock.client, stock.version))
                 })
                 .collect();
             anyhow::ensure!(!chosen.is_empty(), "no client is called {client:?}");
             let dir = tempfile::tempdir()?;
-            let options =
-                Options { dir: dir.path().join("cluster"), replicas: 3, settings: Vec::new(), plant: None };
+            let options = Options::in_dir(dir.path().join("cluster"));
             let cluster = Cluster::start(&binary, &options)?;
             let admin = Admin::new(&cluster.namesrv())?;
             admin.wait_for_leader(std::time::Duration::from_secs(30))?;
-            let rows = matrix::run(&admin, &chosen, test.as_deref(), &dir.path().join("clients"), lanes)?;
+            let mut rows = matrix::run(&admin, &chosen, test.as_deref(), &dir.path().join("clients"), lanes)?;
             cluster.stop()?;
+            if client.is_none() && test.is_none() {
+                rows.extend(reference::run(&binary, &dir.path().join("reference")));
+            }
             let failed = rows.iter().filter(|row| row.failure.is_some()).count();
             println!("{} passed, {failed} failed", rows.len() - failed);
             if json {

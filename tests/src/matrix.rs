@@ -37,6 +37,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Says on stderr how it went.
+    pub(crate) fn tell(&self) {
+        let verdict = self.failure.as_deref().map_or("ok".to_owned(), |why| format!("FAILED: {why}"));
+        eprintln!("{:>6} {:<6} {:<13} {:>5.1} s  {verdict}", self.client, self.version, self.test, self.seconds);
+    }
+
     /// The row as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -92,15 +98,14 @@ fn one_client(admin: &Admin, stock: &Stock, only: Option<&str>, clients: &Path, 
             failure: outcome.err().map(|error| format!("{error:#}")),
             seconds: started.elapsed().as_secs_f64(),
         };
-        let verdict = row.failure.as_deref().map_or("ok".to_owned(), |why| format!("FAILED: {why}"));
-        eprintln!("{:>5} {:<6} {:<10} {:>5.1} s  {verdict}", row.client, row.version, row.test, row.seconds);
+        row.tell();
         rows.push(row);
     }
     rows
 }
 
 /// A client with all that a test needs.
-struct Bench<'a> {
+pub(crate) struct Bench<'a> {
     admin: &'a Admin,
     command: Vec<String>,
     tag: String,
@@ -144,7 +149,22 @@ fn received(events: &[Value]) -> usize {
     events.iter().filter(|event| event["ev"] == "recv").count()
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// A bench for `stock`, whose topics and groups carry `tag`.
+    pub(crate) fn new(admin: &'a Admin, stock: &Stock, tag: &str, dir: &Path) -> Self {
+        Self { admin, command: stock.command(&clients_dir()), tag: tag.to_owned(), dir: dir.to_owned() }
+    }
+
+    /// Sends `count` messages to a topic of this name and has one consumer take them all.
+    pub(crate) fn round_trip(&self, name: &str, count: u64) -> Result<()> {
+        let topic = self.topic(name)?;
+        self.send(&topic, "p", "sync", count, 0)?;
+        let mut consumer = self.consumer(&topic, name, "m1", "push", &[])?;
+        let all = Self::wait_all(&mut [&mut consumer], "p", count)?;
+        consumer.stop()?;
+        self.check_content(&all, "p", true)
+    }
+
     fn run(&self, test: &str) -> Result<()> {
         match test {
             "group" => self.group(),
@@ -272,7 +292,8 @@ impl Bench<'_> {
             sent += step;
             let all = Self::wait_all(members, id, sent)?;
             self.check_content(&all, id, true)?;
-            let shares: Vec<usize> = members.iter().map(|member| seqs(&deliveries(&member.events()), id).len()).collect();
+            let shares: Vec<usize> =
+                members.iter().map(|member| seqs(&deliveries(&member.events()), id).len()).collect();
             if shares.iter().all(|share| *share > 0) {
                 return Ok(());
             }
@@ -325,7 +346,12 @@ impl Bench<'_> {
             };
             for i in 0..event["n"].as_u64().unwrap_or(1) {
                 let place = (queue, offset + i);
-                ensure!(found.get(&(seq + i)) == Some(&place), "{} acknowledged at {place:?}, found at {:?}", seq + i, found.get(&(seq + i)));
+                ensure!(
+                    found.get(&(seq + i)) == Some(&place),
+                    "{} acknowledged at {place:?}, found at {:?}",
+                    seq + i,
+                    found.get(&(seq + i))
+                );
             }
         }
         Ok(())
@@ -367,7 +393,12 @@ impl Bench<'_> {
             for delivery in deliveries(&member.stop()?) {
                 if let Some(before) = last.insert(delivery.queue, delivery.offset) {
                     // A queue that changes hands starts again at the stored offset, which is never ahead.
-                    ensure!(delivery.offset <= before + 1, "queue {}: {} after {before}", delivery.queue, delivery.offset);
+                    ensure!(
+                        delivery.offset <= before + 1,
+                        "queue {}: {} after {before}",
+                        delivery.queue,
+                        delivery.offset
+                    );
                 }
             }
         }
@@ -389,11 +420,14 @@ impl Bench<'_> {
         let mut consumer = self.consumer(&topic, "retry", "m1", "push", &[("fail_first", "1".into())])?;
         self.send(&topic, "p", "sync", 20, 0)?;
         let enough = |events: &[Value]| {
-            let again: BTreeSet<u64> =
-                deliveries(events).iter().filter(|d| d.reconsume > 0).map(|d| d.seq).collect();
+            let again: BTreeSet<u64> = deliveries(events).iter().filter(|d| d.reconsume > 0).map(|d| d.seq).collect();
             again.len() >= 20
         };
-        ensure!(consumer.wait(PATIENCE, enough), "not all of 20 messages came again: {:?}", deliveries(&consumer.events()));
+        ensure!(
+            consumer.wait(PATIENCE, enough),
+            "not all of 20 messages came again: {:?}",
+            deliveries(&consumer.events())
+        );
         let all = deliveries(&consumer.stop()?);
         ensure!(all.iter().all(|d| d.body_ok), "other content than was sent");
         Ok(())
@@ -402,7 +436,8 @@ impl Bench<'_> {
     fn query(&self) -> Result<()> {
         let topic = self.topic("query")?;
         let sent = self.send(&topic, "p", "sync", 50, 0)?;
-        let event = sent.iter().find(|event| event["ev"] == "sent" && event["seq"] == 17).context("number 17 was sent")?;
+        let event =
+            sent.iter().find(|event| event["ev"] == "sent" && event["seq"] == 17).context("number 17 was sent")?;
         let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
         for (kind, id) in [("offsetid", text("offset_msgid")), ("key", "p-17".into()), ("unique", text("msgid"))] {
             let args = [("topic", topic.clone()), ("kind", kind.to_owned()), ("id", id.clone())];
@@ -410,7 +445,10 @@ impl Bench<'_> {
             let hit = driver.expect("found", PATIENCE).with_context(|| format!("query by {kind} {id}"))?;
             driver.stop()?;
             ensure!(hit["key"] == "p-17" && hit["body_ok"] == true, "query by {kind} {id} found {hit}");
-            ensure!(hit["queue"] == event["queue"] && hit["offset"] == event["offset"], "query by {kind}: {hit}, sent {event}");
+            ensure!(
+                hit["queue"] == event["queue"] && hit["offset"] == event["offset"],
+                "query by {kind}: {hit}, sent {event}"
+            );
         }
         Ok(())
     }

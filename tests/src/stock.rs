@@ -20,10 +20,33 @@ pub struct Stock {
     pub kinds: &'static [&'static str],
 }
 
-const JAVA_44: &[&str] =
-    &["group", "tags", "async", "oneway", "batch", "ordered", "broadcast", "orderly", "pull", "retry", "query", "offsets"];
+const JAVA_44: &[&str] = &[
+    "group",
+    "tags",
+    "async",
+    "oneway",
+    "batch",
+    "ordered",
+    "broadcast",
+    "orderly",
+    "pull",
+    "retry",
+    "query",
+    "offsets",
+];
 const JAVA: &[&str] = &[
-    "group", "tags", "async", "oneway", "batch", "ordered", "broadcast", "orderly", "pull", "litepull", "retry", "query",
+    "group",
+    "tags",
+    "async",
+    "oneway",
+    "batch",
+    "ordered",
+    "broadcast",
+    "orderly",
+    "pull",
+    "litepull",
+    "retry",
+    "query",
     "offsets",
 ];
 
@@ -37,17 +60,41 @@ pub const STOCK: &[Stock] = &[
         version: "2.1.2",
         dir: "go",
         args: &[],
-        kinds: &["group", "tags", "async", "oneway", "batch", "ordered", "broadcast", "orderly", "retry"],
+        kinds: &["group", "tags", "async", "oneway", "batch", "ordered", "broadcast", "orderly", "litepull", "retry"],
     },
     Stock {
         client: "cpp",
         version: "0.4.4",
         dir: "python",
         args: &[],
-        kinds: &["group", "tags", "oneway", "ordered", "orderly"],
+        kinds: &["group", "tags", "async", "oneway", "ordered", "broadcast", "orderly", "pull", "retry"],
     },
-    Stock { client: "node", version: "3.12.0", dir: "node", args: &[], kinds: &["group", "tags"] },
-    Stock { client: "rust", version: "1.0.0", dir: "rust", args: &[], kinds: &["group", "tags"] },
+    Stock {
+        client: "node",
+        version: "3.12.0",
+        dir: "node",
+        args: &[],
+        kinds: &["group", "tags", "async", "broadcast", "retry"],
+    },
+    Stock {
+        client: "rust",
+        version: "1.0.0",
+        dir: "rust",
+        args: &[],
+        kinds: &[
+            "group",
+            "tags",
+            "async",
+            "oneway",
+            "batch",
+            "ordered",
+            "broadcast",
+            "orderly",
+            "pull",
+            "litepull",
+            "retry",
+        ],
+    },
 ];
 
 impl Stock {
@@ -64,7 +111,8 @@ impl Stock {
     /// The last lines that `build.sh` said.
     pub fn build(&self, clients: &Path) -> Result<()> {
         let script = clients.join(self.dir).join("build.sh");
-        let output = Command::new("bash").arg(&script).output().with_context(|| format!("running {}", script.display()))?;
+        let output =
+            Command::new("bash").arg(&script).output().with_context(|| format!("running {}", script.display()))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let lines: Vec<&str> = said.lines().collect();

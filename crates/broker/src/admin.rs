@@ -47,7 +47,10 @@ pub(crate) async fn runtime_info(context: &Context, call: &Call) -> Result<Remot
     put("commitLogMaxOffset", state.log_end.to_string());
     put("commitLogDiskRatio", format!("{ratio:.4}"));
     put("consumeQueueDiskRatio", format!("{ratio:.4}"));
-    put("commitLogDirCapacity", format!("Total : {} B, Free : {} B.", state.disk_total_bytes, state.disk_available_bytes));
+    put(
+        "commitLogDirCapacity",
+        format!("Total : {} B, Free : {} B.", state.disk_total_bytes, state.disk_available_bytes),
+    );
     put("msgPutTotalTodayNow", stored.to_string());
     for key in [
         "msgPutTotalTodayMorning",

@@ -49,7 +49,14 @@ impl Gathered {
 
 impl Commits {
     /// Adds a commit. `false` when too many wait.
-    pub fn add(&self, group: GroupName, topic: TopicName, queue: QueueId, offset: QueueOffset, allow_lower: bool) -> bool {
+    pub fn add(
+        &self,
+        group: GroupName,
+        topic: TopicName,
+        queue: QueueId,
+        offset: QueueOffset,
+        allow_lower: bool,
+    ) -> bool {
         let mut inner = self.lock();
         if inner.waiting.len() >= WAITING_MAX {
             return false;
@@ -93,7 +100,9 @@ impl Commits {
         let mut inner = self.lock();
         let mut commits = Vec::with_capacity(inner.waiting.len().min(most));
         while commits.len() < most {
-            let Some(((group, topic, queue), Waiting { offset, allow_lower })) = inner.waiting.pop_first() else { break };
+            let Some(((group, topic, queue), Waiting { offset, allow_lower })) = inner.waiting.pop_first() else {
+                break;
+            };
             commits.push(OffsetCommit { group, topic, queue, offset, allow_lower });
         }
         let told = if inner.waiting.is_empty() { std::mem::take(&mut inner.told) } else { Vec::new() };

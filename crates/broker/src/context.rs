@@ -219,7 +219,9 @@ impl Context {
             ProposeError::Overloaded => Failure::Overloaded,
             ProposeError::OutcomeUnknown => Failure::OutcomeUnknown,
             ProposeError::Stopping => Failure::Stopping,
-            ProposeError::TooLarge => Failure::MessageIllegal("the message is too large for one log entry".into()),
+            ProposeError::TooLarge { .. } => {
+                Failure::MessageIllegal("the message is too large for one log entry".into())
+            }
         })
     }
 

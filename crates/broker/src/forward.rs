@@ -67,7 +67,7 @@ async fn leader(context: &Context) -> Result<String, Failure> {
     let mut role = context.replica.role();
     let known = context.env.timeout(LEADER_WAIT, async {
         loop {
-            let leader = role.borrow_and_update().clone();
+            let leader = *role.borrow_and_update();
             if leader.is_leader {
                 // This replica was elected meanwhile: the caller serves the request itself.
                 return None;

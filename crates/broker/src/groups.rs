@@ -5,9 +5,7 @@ use std::sync::Arc;
 use timbermq_machine::{DeleteGroup, Proposal, PutGroup, Reply};
 use timbermq_remoting::RemotingCommand;
 use timbermq_remoting::body::{DataVersion, JsonBody, SubscriptionGroupConfig, SubscriptionGroupTable};
-use timbermq_remoting::header::{
-    DeleteSubscriptionGroupHeader, GetAllSubscriptionGroupResponseHeader, GroupHeader,
-};
+use timbermq_remoting::header::{DeleteSubscriptionGroupHeader, GetAllSubscriptionGroupResponseHeader, GroupHeader};
 use timbermq_types::{GroupConfig, GroupName};
 
 use crate::context::{Call, Context};
@@ -64,8 +62,7 @@ pub(crate) async fn all(context: &Context, call: &Call) -> Result<RemotingComman
 /// One group.
 pub(crate) async fn one(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: GroupHeader = call.header()?;
-    let group =
-        context.view().group(&header.group).ok_or_else(|| Failure::GroupMissing(header.group.clone()))?;
+    let group = context.view().group(&header.group).ok_or_else(|| Failure::GroupMissing(header.group.clone()))?;
     Ok(call.ok().with_body(to_wire(&group).to_json()))
 }
 

@@ -1,8 +1,8 @@
 //! Order locks: 41 and 42.
 
 use timbermq_machine::{Lock, Proposal, Reply, Unlock};
-use timbermq_remoting::body::{JsonBody, LockBatchRequest, LockBatchResponse, MessageQueue};
 use timbermq_remoting::RemotingCommand;
+use timbermq_remoting::body::{JsonBody, LockBatchRequest, LockBatchResponse, MessageQueue};
 use timbermq_types::{GroupName, QueueId, TopicName};
 
 use crate::context::{Call, Context};

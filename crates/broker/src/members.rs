@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use timbermq_remoting::body::{
-    CheckClientConfigBody, Connection, ConsumerConnection, ConsumerData, ConsumerList, GroupList, HeartbeatData, JsonBody,
-    ProducerConnection,
+    CheckClientConfigBody, Connection, ConsumerConnection, ConsumerData, ConsumerList, GroupList, HeartbeatData,
+    JsonBody, ProducerConnection,
 };
 use timbermq_remoting::header::{
     ConsumerGroupHeader, GetConsumerRunningInfoHeader, HeartbeatResponseHeader, ProducerGroupHeader, TopicHeader,
@@ -110,7 +110,8 @@ pub(crate) fn notify(context: &Context, changes: Vec<Change>) {
         for channel in change.channels {
             let Some(peer) = context.peer(channel) else { continue };
             let header = ConsumerGroupHeader { consumer_group: change.group.to_string() };
-            let mut notice = RemotingCommand::request(RequestCode::NOTIFY_CONSUMER_IDS_CHANGED).with_header(&header).one_way();
+            let mut notice =
+                RemotingCommand::request(RequestCode::NOTIFY_CONSUMER_IDS_CHANGED).with_header(&header).one_way();
             notice.serialize = peer.serialize_type();
             if let Err(error) = peer.one_way(notice) {
                 tracing::debug!(peer = %peer.remote_addr(), %error, "broker.notice_not_sent");

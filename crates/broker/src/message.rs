@@ -24,16 +24,8 @@ pub struct Origin<'a> {
     pub body_bytes_max: usize,
 }
 
-/// Records ready to be proposed, all for one queue.
-#[derive(Debug)]
-pub struct Draft {
-    /// Complete stored records, back to back. Store time and offsets are filled in later.
-    pub records: Bytes,
-    /// How many there are.
-    pub count: usize,
-}
-
-/// Builds the records of a send to `queue` of `topic`. `fresh_key` makes a unique id for a message that came without.
+/// Builds the records of a send to `queue` of `topic`: complete stored records, back to back, whose store time and offsets
+/// are filled in later. `fresh_key` makes a unique id for a message that came without.
 ///
 /// # Errors
 /// [`Failure::MessageIllegal`] says which rule the message breaks; nothing is stored then.
@@ -44,7 +36,7 @@ pub fn draft(
     queue: QueueId,
     origin: &Origin<'_>,
     mut fresh_key: impl FnMut() -> String,
-) -> Result<Draft, Failure> {
+) -> Result<Bytes, Failure> {
     if body.len() > origin.body_bytes_max {
         return Err(Failure::MessageIllegal(format!(
             "the message body is {} bytes, over the limit of {}",
@@ -68,7 +60,7 @@ pub fn draft(
         let record = RecordBuilder { flag, body, properties: &text, ..template };
         record.encode(&mut records).map(drop).map_err(illegal)
     };
-    let count = if header.batch {
+    if header.batch {
         if topic.is_retry() || topic.as_str().len() > limits::TOPIC_CHARS_MAX {
             return Err(Failure::MessageIllegal(format!("a batch may not be sent to topic[{topic}]")));
         }
@@ -93,15 +85,13 @@ pub fn draft(
         if count == 0 {
             return Err(Failure::MessageIllegal("the batch holds no message".into()));
         }
-        count
     } else {
         store(header.flag, body, &header.properties)?;
-        1
-    };
+    }
     if records.len() + 1024 > limits::ENTRY_BYTES_MAX {
         return Err(Failure::MessageIllegal("the batch is too large once its messages are stored one by one".into()));
     }
-    Ok(Draft { records: records.freeze(), count })
+    Ok(records.freeze())
 }
 
 struct BatchFailure(Failure);
@@ -189,7 +179,7 @@ mod tests {
         }
     }
 
-    fn make(header: &SendMessageHeader, body: &[u8]) -> Result<Draft, Failure> {
+    fn make(header: &SendMessageHeader, body: &[u8]) -> Result<Bytes, Failure> {
         let origin = Origin {
             born_host: "10.1.2.3:4".parse().unwrap(),
             store_host: "127.0.0.1:10911".parse().unwrap(),
@@ -208,7 +198,7 @@ mod tests {
     fn a_message_is_stored_as_sent_with_what_the_broker_adds() {
         let properties = text(&[("TAGS", "A"), ("WAIT", "true"), ("UNIQ_KEY", "U")]);
         let draft = make(&header(&properties, false), b"body").unwrap();
-        let record = records(&draft.records).next().unwrap().unwrap();
+        let record = records(&draft).next().unwrap().unwrap();
         assert_eq!((record.body(), record.topic(), record.queue_id(), record.flag()), (&b"body"[..], "t", 1, 7));
         assert_eq!(record.sys_flag(), sys_flag::COMPRESSED);
         let stored = record.properties();
@@ -224,8 +214,7 @@ mod tests {
             BatchItem { flag: i32::from(n), body: &[n], properties: "" }.encode(&mut body).unwrap();
         }
         let draft = make(&header("", true), &body).unwrap();
-        assert_eq!(draft.count, 3);
-        let all: Vec<_> = records(&draft.records).map(Result::unwrap).collect();
+        let all: Vec<_> = records(&draft).map(Result::unwrap).collect();
         assert_eq!(all.iter().map(|r| r.body()[0]).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(all.iter().all(|r| r.properties().unique_key() == Some("FRESH")));
         assert!(matches!(make(&header("", true), &body[..body.len() - 1]), Err(Failure::MessageIllegal(_))));

@@ -8,8 +8,8 @@ use timbermq_remoting::body::{
     ConsumeOffset, ConsumeStats, JsonBody, MessageQueue, ResetOffsetBody, TopicOffset, TopicStatsTable,
 };
 use timbermq_remoting::header::{
-    EarliestStoreTimeResponseHeader, GetConsumeStatsHeader, OffsetResponseHeader, QueryConsumerOffsetHeader, QueueHeader,
-    ResetOffsetHeader, SearchOffsetHeader, TopicHeader, UpdateConsumerOffsetHeader,
+    EarliestStoreTimeResponseHeader, GetConsumeStatsHeader, OffsetResponseHeader, QueryConsumerOffsetHeader,
+    QueueHeader, ResetOffsetHeader, SearchOffsetHeader, TopicHeader, UpdateConsumerOffsetHeader,
 };
 use timbermq_session::ChannelId;
 use timbermq_types::{GroupName, QueueId, QueueOffset, TopicName, UnixMillis};
@@ -154,7 +154,8 @@ pub(crate) async fn search(context: &Context, call: &Call) -> Result<RemotingCom
     };
     context.barrier().await?;
     let (view, at) = (context.view().clone(), UnixMillis(u64::try_from(header.timestamp).unwrap_or(0)));
-    let found = context.env.blocking("broker.search", move || view.search_by_time(&header.topic, queue, at, boundary)).await;
+    let found =
+        context.env.blocking("broker.search", move || view.search_by_time(&header.topic, queue, at, boundary)).await;
     Ok(answer(call, found.map_err(|error| Failure::Internal(error.to_string()))?))
 }
 
@@ -213,7 +214,10 @@ async fn reset_target(
         return if (bounds.min..=bounds.max).contains(&offset) {
             Ok(offset)
         } else {
-            Err(Failure::Internal(format!("Target offset {offset} not in consume queue range [{}-{}]", bounds.min, bounds.max)))
+            Err(Failure::Internal(format!(
+                "Target offset {offset} not in consume queue range [{}-{}]",
+                bounds.min, bounds.max
+            )))
         };
     }
     let Ok(at) = u64::try_from(header.timestamp) else {
@@ -225,7 +229,13 @@ async fn reset_target(
 }
 
 /// Tells the group's connected members, which keep offsets of their own, to jump.
-fn tell_reset(context: &Context, group: &GroupName, topic: &TopicName, header: &ResetOffsetHeader, body: &ResetOffsetBody) {
+fn tell_reset(
+    context: &Context,
+    group: &GroupName,
+    topic: &TopicName,
+    header: &ResetOffsetHeader,
+    body: &ResetOffsetBody,
+) {
     use timbermq_remoting::{LanguageCode, RequestCode};
     let Some(view) = context.membership().group(group) else { return };
     for (channel, client) in view.members {
@@ -260,7 +270,8 @@ pub(crate) async fn consume_stats(context: &Context, call: &Call) -> Result<Remo
         for queue in (0..config.read_queues).map(QueueId) {
             let bounds = context.view().queue_bounds(topic.as_str(), queue);
             let stored = context.view().offset_of(group.as_str(), topic.as_str(), queue).map_or(-1, wire);
-            let key = MessageQueue::new(topic.as_str(), &context.settings.group, i32::try_from(queue.0).unwrap_or(i32::MAX));
+            let key =
+                MessageQueue::new(topic.as_str(), &context.settings.group, i32::try_from(queue.0).unwrap_or(i32::MAX));
             let value = ConsumeOffset {
                 broker_offset: wire(bounds.max),
                 consumer_offset: stored,

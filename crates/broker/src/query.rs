@@ -72,7 +72,8 @@ pub(crate) async fn by_key(context: &Context, call: &Call) -> Result<RemotingCom
     if found == 0 {
         return Err(Failure::NotFound("can not find message, maybe time range not correct".into()));
     }
-    let header = QueryMessageResponseHeader { index_last_update_timestamp: newest.0, index_last_update_phyoffset: newest.1 };
+    let header =
+        QueryMessageResponseHeader { index_last_update_timestamp: newest.0, index_last_update_phyoffset: newest.1 };
     Ok(call.ok().with_header(&header).with_body(body.freeze()))
 }
 

@@ -69,9 +69,9 @@ async fn register(context: &Arc<Context>, connector: &Arc<Connector>) {
 
 /// What to register as, or `None` while this replica may not say what it is.
 fn registration(context: &Context) -> Option<(RegisterBrokerHeader, Vec<u8>)> {
-    let role = context.replica.role().borrow().clone();
+    let role = *context.replica.role().borrow();
     let is_leader = role.is_leader;
-    if is_leader && !context.replica.has_quorum() {
+    if is_leader && !role.has_quorum {
         return None;
     }
     let broker_id = if is_leader { BrokerId::LEADER } else { BrokerId::follower(context.settings.me().slot) };
@@ -79,7 +79,8 @@ fn registration(context: &Context) -> Option<(RegisterBrokerHeader, Vec<u8>)> {
         topics::table(context)
     } else {
         // Topics of a follower are not looked at; an empty table would be taken for a broker without any.
-        let version = DataVersion { counter: 0, state_version: i64::try_from(role.term.0).unwrap_or(i64::MAX), timestamp: 0 };
+        let version =
+            DataVersion { counter: 0, state_version: i64::try_from(role.term.0).unwrap_or(i64::MAX), timestamp: 0 };
         TopicConfigTable { data_version: version, ..topics::table(context) }
     };
     let body = RegisterBrokerBody { filter_server_list: Vec::new(), topics: table }.to_json();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use timbermq_machine::{Proposal, PutTopic, Refusal, Reply};
 use timbermq_record::{MessageId, Properties, join_message_ids, property};
-use timbermq_remoting::header::{SendMessageHeader, SendMessageResponseHeader};
 use timbermq_remoting::RemotingCommand;
+use timbermq_remoting::header::{SendMessageHeader, SendMessageResponseHeader};
 use timbermq_types::{GroupName, PERM_INHERIT, QueueId, TopicConfig, TopicName, perm};
 
 use crate::context::{Call, Context, topic_name};
-use crate::message::{Draft, Origin, REGION, draft};
+use crate::message::{Origin, REGION, draft};
 use crate::outcome::Failure;
 use crate::system;
 
@@ -29,8 +29,8 @@ pub(crate) async fn send(context: &Context, call: &Call) -> Result<RemotingComma
         None => auto_create(context, &topic, &header).await?,
     };
     let queue = choose_queue(context, &config, header.queue_id)?;
-    let draft = make(context, call, &header, &call.request.body, &topic, queue)?;
-    store(context, call, draft, &topic, queue, &header.properties).await
+    let records = make(context, call, &header, &call.request.body, &topic, queue)?;
+    store(context, call, records, &topic, queue, &header.properties).await
 }
 
 /// Builds the records of a message that `call` carries.
@@ -41,7 +41,7 @@ pub(crate) fn make(
     body: &Bytes,
     topic: &TopicName,
     queue: QueueId,
-) -> Result<Draft, Failure> {
+) -> Result<Bytes, Failure> {
     let origin = Origin {
         born_host: call.client,
         store_host: context.settings.store_host,
@@ -55,13 +55,13 @@ pub(crate) fn make(
 async fn store(
     context: &Context,
     call: &Call,
-    draft: Draft,
+    records: Bytes,
     topic: &TopicName,
     queue: QueueId,
     properties: &str,
 ) -> Result<RemotingCommand, Failure> {
     let wire_queue = i32::try_from(queue.0).unwrap_or(i32::MAX);
-    let proposal = Proposal::send(draft.records).map_err(|error| Failure::MessageIllegal(error.to_string()))?;
+    let proposal = Proposal::send(records).map_err(|error| Failure::MessageIllegal(error.to_string()))?;
     match context.propose(proposal).await? {
         Reply::Sent { queue_offset, positions, .. } => {
             let id = |position: &timbermq_types::LogPosition| {
@@ -144,8 +144,7 @@ async fn retry_or_dead(
     header: &mut SendMessageHeader,
 ) -> Result<TopicName, Failure> {
     let group = GroupName::new(&topic.as_str()[timbermq_types::RETRY_PREFIX.len()..])?;
-    let config =
-        context.view().group(group.as_str()).ok_or_else(|| Failure::GroupMissing(group.to_string()))?;
+    let config = context.view().group(group.as_str()).ok_or_else(|| Failure::GroupMissing(group.to_string()))?;
     let attempts_max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
     if header.reconsume_times <= attempts_max {
         return Ok(topic.clone());

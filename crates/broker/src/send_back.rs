@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use timbermq_machine::{Proposal, Reply};
 use timbermq_record::{Record, RecordBuilder, properties, property};
-use timbermq_remoting::header::ConsumerSendMsgBackHeader;
 use timbermq_remoting::RemotingCommand;
+use timbermq_remoting::header::ConsumerSendMsgBackHeader;
 use timbermq_types::{GroupConfig, GroupName, LogPosition, QueueId, TopicConfig, TopicName};
 
 use crate::context::{Call, Context};

@@ -37,8 +37,10 @@ impl Broker {
         let mut listeners = Vec::with_capacity(listen.len());
         for address in listen {
             let listener = env.net.listen(address).await;
-            listeners
-                .push(listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?);
+            listeners.push(
+                listener
+                    .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?,
+            );
         }
         let others = Connector::new(&env, None, ConnectorOptions::default());
         let context = Arc::new(Context::new(env.clone(), settings, replica, others));
@@ -77,7 +79,7 @@ async fn drive_leadership(context: Arc<Context>) {
     let mut role = context.replica.role();
     let mut led = None;
     loop {
-        let now = role.borrow_and_update().clone();
+        let now = *role.borrow_and_update();
         let leads = now.is_leader.then_some(now.term);
         if leads.is_some() && leads != led {
             tracing::info!(term = now.term.0, "broker.leading");

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use timbermq_remoting::{RemotingCommand, RequestCode};
+use timbermq_replica::Role;
 
 use crate::context::{Call, Context};
 use crate::outcome::Failure;
@@ -24,7 +25,7 @@ pub struct GroupStatus {
     pub slot: u32,
     /// The id clients address it by.
     pub broker_id: u64,
-    /// `leader`, `follower`, `candidate` or `learner`.
+    /// `leader`, `leader-without-quorum`, `follower` or `electing`.
     pub role: String,
     /// Raft term.
     pub term: u64,
@@ -107,9 +108,9 @@ pub(crate) async fn describe(context: &Context) -> GroupStatus {
         node: me.node.0,
         slot: me.slot.0,
         broker_id: context.broker_id().0,
-        role: status.role.to_string(),
-        term: status.term.0,
-        leader: status.leader.map(|leader| leader.0),
+        role: role_name(&status.role).to_owned(),
+        term: status.role.term.0,
+        leader: status.role.leader.map(|leader| leader.0),
         last: status.last.map(|id| id.index.0),
         committed: status.committed.map(|id| id.index.0),
         applied: status.applied.map(|id| id.index.0),
@@ -129,9 +130,23 @@ pub(crate) async fn describe(context: &Context) -> GroupStatus {
                 node: member.node.0,
                 slot: member.slot.0,
                 broker: member.broker.clone(),
-                matched: status.followers.iter().find(|f| f.node == member.node).and_then(|f| f.matched).map(|i| i.0),
+                matched: status
+                    .followers
+                    .iter()
+                    .find(|f| f.node == member.node)
+                    .and_then(|f| f.matched)
+                    .map(|id| id.index.0),
             })
             .collect(),
+    }
+}
+
+fn role_name(role: &Role) -> &'static str {
+    match (role.is_leader, role.has_quorum, role.leader) {
+        (true, true, _) => "leader",
+        (true, false, _) => "leader-without-quorum",
+        (false, _, Some(_)) => "follower",
+        (false, _, None) => "electing",
     }
 }
 

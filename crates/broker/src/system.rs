@@ -33,7 +33,10 @@ pub(crate) const WRITE_PROTECTED: &[&str] = &[
 
 /// Whether the broker itself needs this topic.
 pub(crate) fn is_system(settings: &BrokerSettings, topic: &str) -> bool {
-    SYSTEM_TOPICS.contains(&topic) || topic == settings.cluster || topic == settings.group || topic == reply_topic(settings)
+    SYSTEM_TOPICS.contains(&topic)
+        || topic == settings.cluster
+        || topic == settings.group
+        || topic == reply_topic(settings)
 }
 
 /// The topic through which replies travel.

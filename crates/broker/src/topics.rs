@@ -54,8 +54,9 @@ fn change_attributes(attributes: &mut BTreeMap<String, String>, changes: &str) -
     for change in changes.split(',').map(str::trim).filter(|change| !change.is_empty()) {
         match (change.strip_prefix('+'), change.strip_prefix('-')) {
             (Some(set), _) => {
-                let (key, value) =
-                    set.split_once('=').ok_or_else(|| Failure::Invalid(format!("attribute {change:?} has no value")))?;
+                let (key, value) = set
+                    .split_once('=')
+                    .ok_or_else(|| Failure::Invalid(format!("attribute {change:?} has no value")))?;
                 attributes.insert(key.to_owned(), value.to_owned());
             }
             (_, Some(key)) => {
@@ -96,7 +97,12 @@ pub(crate) async fn system(context: &Context, call: &Call) -> Result<RemotingCom
     let is_system = |name: &TopicName| system::is_system(&context.settings, name.as_str());
     let topics = context.view().topics();
     let body = TopicList {
-        topic_list: topics.iter().map(|topic| &topic.name).filter(|name| is_system(name)).map(ToString::to_string).collect(),
+        topic_list: topics
+            .iter()
+            .map(|topic| &topic.name)
+            .filter(|name| is_system(name))
+            .map(ToString::to_string)
+            .collect(),
         ..TopicList::default()
     };
     Ok(call.ok().with_body(body.to_json()))

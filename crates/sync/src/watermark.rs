@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn it_falls_only_when_lowered() {
-        let mark = Watermark::new(8);
+        let mark = Watermark::new(7);
+        mark.advance(8);
         mark.advance(3);
         assert_eq!(mark.get(), 8);
         mark.lower(5);

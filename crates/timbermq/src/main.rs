@@ -1,2 +1,46 @@
-//! The one binary.
-fn main() {}
+//! The one binary: broker replica, NameServer, local cluster and command line.
+
+mod check;
+mod cli;
+mod cluster;
+mod config_show;
+mod dev;
+mod failure;
+mod group;
+mod logging;
+mod message;
+mod namesrv;
+mod output;
+mod process;
+mod server;
+mod session;
+mod settings;
+mod signals;
+mod time;
+mod topic;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    timbermq_host::abort_on_panic();
+    let Cli { global, command } = Cli::parse();
+    let outcome = match command {
+        Command::Dev(args) => dev::run(&global, args),
+        Command::Server(args) => server::run(&args),
+        Command::Namesrv(args) => namesrv::run(&args),
+        Command::Check(args) => check::run(&global, &args),
+        Command::Config(command) => config_show::run(&global, &command),
+        Command::Cluster(command) => cluster::run(&global, &command),
+        Command::Topic(command) => topic::run(&global, command),
+        Command::Group(command) => group::run(&global, command),
+        Command::Message(command) => message::run(&global, command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

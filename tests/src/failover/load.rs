@@ -101,8 +101,13 @@ impl Load {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let heard: Vec<Value> =
-                    self.producers.lock().expect("the load does not panic").iter().flat_map(|d| d.events().pop()).collect();
+                let heard: Vec<Value> = self
+                    .producers
+                    .lock()
+                    .expect("the load does not panic")
+                    .iter()
+                    .flat_map(|d| d.events().pop())
+                    .collect();
                 bail!("the load did not start within {limit:?}: own client {own}, stock clients {stock}; {heard:?}");
             }
             std::thread::sleep(Duration::from_millis(100));

@@ -111,7 +111,8 @@ impl Report {
 
     pub(crate) fn print(&self, args: &Args) {
         let v = &self.verdict;
-        let all = self.verdict.findings.iter().chain(&self.progress.findings).chain(&self.complaints).chain(&self.broken);
+        let all =
+            self.verdict.findings.iter().chain(&self.progress.findings).chain(&self.complaints).chain(&self.broken);
         for finding in all.take(60) {
             println!("finding: {finding}");
         }
@@ -121,7 +122,13 @@ impl Report {
         );
         println!(
             "lost {}, moved {}, phantom {}, offset gaps {}, order violations {}, unstable reads {}, offset regressions {} of {} answers",
-            v.lost, v.moved, v.phantom, v.offset_gaps, v.order_violations, v.unstable, self.progress.regressions,
+            v.lost,
+            v.moved,
+            v.phantom,
+            v.offset_gaps,
+            v.order_violations,
+            v.unstable,
+            self.progress.regressions,
             self.progress.answers
         );
         for digest in &self.digests {

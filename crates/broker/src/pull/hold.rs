@@ -32,8 +32,7 @@ pub(super) fn park(context: &Arc<Context>, call: Call, mut responder: Responder,
     let asked = Duration::from_millis(u64::try_from(header.suspend_timeout_millis).unwrap_or(0));
     let deadline = context.env.mono().plus(asked.min(context.settings.hold_max));
     let is_allowed = responder.park();
-    let waiting =
-        Waiting { channel: call.channel(), from, filter, deadline, value: Held { call, responder } };
+    let waiting = Waiting { channel: call.channel(), from, filter, deadline, value: Held { call, responder } };
     if !is_allowed {
         return rerun(context, waiting);
     }

@@ -10,10 +10,10 @@ mod read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use timbermq_remoting::body::MessageModel;
 use timbermq_remoting::header::{PullMessageHeader, PullMessageResponseHeader, UpdateConsumerOffsetHeader};
 use timbermq_remoting::subscription::TAG_EXPRESSION;
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
-use timbermq_remoting::body::MessageModel;
 use timbermq_session::TagFilter;
 use timbermq_transport::Responder;
 use timbermq_types::{BrokerId, GroupConfig, GroupName, QueueId, QueueOffset, TopicName, perm};
@@ -33,10 +33,7 @@ pub(super) enum Pulled {
     /// Answer now.
     Answer(RemotingCommand),
     /// Nothing there: hold it.
-    Hold {
-        from: QueueOffset,
-        filter: TagFilter,
-    },
+    Hold { from: QueueOffset, filter: TagFilter },
 }
 
 /// Serves a pull.

@@ -1,0 +1,143 @@
+//! Reading frames from segment files.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use timbermq_types::{LogId, LogPosition};
+
+use crate::entry::{Entry, Placed};
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::segment::Segment;
+
+/// Bytes read at once.
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
+
+/// A frame as it lies on disk.
+pub(crate) struct Frame {
+    pub header: FrameHeader,
+    /// Position of the header.
+    pub position: u64,
+    /// The payload, sharing the buffer it was read into.
+    pub payload: Bytes,
+    /// Whether the checksum is right.
+    pub intact: bool,
+}
+
+impl Frame {
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.header.frame_bytes()
+    }
+
+    pub(crate) fn into_placed(self) -> Placed {
+        let end = LogPosition(self.end());
+        let position = LogPosition(self.position + FRAME_HEADER_BYTES as u64);
+        Placed { entry: Entry { id: self.header.id, kind: self.header.kind, payload: self.payload }, position, end }
+    }
+}
+
+/// Reads one frame after the other.
+pub(crate) struct FrameReader<'a> {
+    segment: &'a Segment,
+    /// Position of the next frame.
+    position: u64,
+    /// Bytes of the file from `position` on, as far as read.
+    ahead: Bytes,
+    chunk_bytes: usize,
+}
+
+impl<'a> FrameReader<'a> {
+    /// Starts at the frame at `position`.
+    pub(crate) fn new(segment: &'a Segment, position: u64, chunk_bytes: usize) -> Self {
+        Self { segment, position, ahead: Bytes::new(), chunk_bytes }
+    }
+
+    /// Position of the next frame.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Makes at least `len` bytes available, unless the file ends before.
+    fn fill(&mut self, len: usize) -> io::Result<()> {
+        if self.ahead.len() >= len {
+            return Ok(());
+        }
+        let mut buf = BytesMut::zeroed(len.max(self.chunk_bytes));
+        let read = self.segment.read_at(&mut buf, self.position)?;
+        buf.truncate(read);
+        self.ahead = buf.freeze();
+        Ok(())
+    }
+
+    /// The next frame; `None` when no whole frame lies there. The reader stays where it is until [`advance`](Self::advance).
+    pub(crate) fn peek(&mut self) -> io::Result<Option<Frame>> {
+        self.fill(FRAME_HEADER_BYTES)?;
+        let Some(header) = FrameHeader::parse(&self.ahead) else { return Ok(None) };
+        let len = FRAME_HEADER_BYTES + header.len as usize;
+        self.fill(len)?;
+        if self.ahead.len() < len {
+            return Ok(None);
+        }
+        let intact = header.verifies(self.segment.seed, &self.ahead);
+        let payload = self.ahead.slice(FRAME_HEADER_BYTES..len);
+        Ok(Some(Frame { header, position: self.position, payload, intact }))
+    }
+
+    /// Goes on behind `frame`, which was just peeked.
+    pub(crate) fn advance(&mut self, frame: &Frame) {
+        let len = frame.header.frame_bytes();
+        self.position += len;
+        self.ahead = self.ahead.slice((len as usize).min(self.ahead.len())..);
+    }
+
+    /// The next frame, which must be whole and belong to entry `expect` or, without that, to any.
+    ///
+    /// # Errors
+    /// `InvalidData` naming file and byte when it is not.
+    pub(crate) fn expect(&mut self, expect: Option<u64>) -> io::Result<Frame> {
+        let frame = self.peek()?.filter(|frame| frame.intact);
+        let frame = frame.filter(|frame| expect.is_none_or(|index| frame.header.id.index.0 == index));
+        let Some(frame) = frame else { return Err(self.damaged(expect)) };
+        self.advance(&frame);
+        Ok(frame)
+    }
+
+    fn damaged(&self, index: Option<u64>) -> io::Error {
+        let entry = index.map_or_else(String::new, |index| format!(" (entry {index})"));
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "damaged log: no valid frame at byte {} of {}{entry}",
+                self.segment.offset_of(self.position),
+                self.segment.path.display()
+            ),
+        )
+    }
+}
+
+/// Goes from the frame of `from_index` at `position` to the frame of `index`.
+pub(crate) fn seek<'a>(
+    segment: &'a Segment,
+    position: u64,
+    from_index: u64,
+    index: u64,
+    chunk_bytes: usize,
+) -> io::Result<FrameReader<'a>> {
+    let mut reader = FrameReader::new(segment, position, chunk_bytes);
+    for skipped in from_index..index {
+        reader.expect(Some(skipped))?;
+    }
+    Ok(reader)
+}
+
+/// What the writer must know about an entry to append after it.
+pub(crate) struct Link {
+    pub id: LogId,
+    pub crc: u32,
+    pub end: u64,
+}
+
+/// Looks up entry `index` from the mark before it.
+pub(crate) fn link(segment: &Segment, position: u64, from_index: u64, index: u64) -> io::Result<Link> {
+    let frame = seek(segment, position, from_index, index, CHUNK_BYTES)?.expect(Some(index))?;
+    Ok(Link { id: frame.header.id, crc: frame.header.crc, end: frame.end() })
+}

@@ -1,0 +1,8 @@
+//! Tests of the log as a whole, on the simulated disk and on real files.
+
+mod crash;
+mod damage;
+mod files;
+mod harness;
+mod ordinary;
+mod random;

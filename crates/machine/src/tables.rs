@@ -1,0 +1,97 @@
+//! All tables together, and what a room needs while a command is applied.
+
+use bytes::Bytes;
+use timbermq_types::UnixMillis;
+
+use crate::codec::CodecError;
+use crate::group::Groups;
+use crate::key_index::KeyIndex;
+use crate::meta::Meta;
+use crate::offset::Offsets;
+use crate::order::Locks;
+use crate::queue::Queues;
+use crate::reply::Effect;
+use crate::retention::{DumpWriter, Retention};
+use crate::store::{Store, StoreError};
+use crate::topic::Topics;
+
+/// What a room needs while a command is applied.
+pub(crate) struct Tx<'a> {
+    /// The entry's time.
+    pub at: UnixMillis,
+    /// The time before the entry.
+    pub previous_at: UnixMillis,
+    pub store: &'a dyn Store,
+    pub effects: &'a mut Vec<Effect>,
+}
+
+/// The state in memory.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub meta: Meta,
+    pub topics: Topics,
+    pub queues: Queues,
+    pub groups: Groups,
+    pub offsets: Offsets,
+    pub locks: Locks,
+    pub keys: KeyIndex,
+    pub retention: Retention,
+}
+
+impl Tables {
+    pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        Ok(Self {
+            meta: Meta::load(store)?,
+            topics: Topics::load(store)?,
+            queues: Queues::load(store)?,
+            groups: Groups::load(store)?,
+            offsets: Offsets::load(store)?,
+            locks: Locks::load(store)?,
+            keys: KeyIndex::load(store)?,
+            retention: Retention::load(store)?,
+        })
+    }
+
+    /// Writes the rows that are held back because they change with every entry.
+    pub fn flush(&mut self, store: &dyn Store) {
+        self.meta.flush(store);
+        self.queues.flush(store);
+        self.offsets.flush(store);
+        self.keys.flush(store);
+    }
+
+    /// The small state without what depends on when a replica started: minimum offsets, marks, the snapshot.
+    pub fn dump(&self) -> Bytes {
+        let mut dump = DumpWriter::new();
+        self.meta.dump(&mut dump);
+        self.topics.dump(&mut dump);
+        self.queues.dump(&mut dump);
+        self.groups.dump(&mut dump);
+        self.offsets.dump(&mut dump);
+        self.locks.dump(&mut dump);
+        self.keys.dump(&mut dump);
+        dump.finish()
+    }
+
+    pub fn dirty_bytes(&self) -> usize {
+        self.queues.dirty_bytes() + self.keys.dirty_bytes()
+    }
+}
+
+pub(crate) fn damaged(what: &str, error: &CodecError) -> StoreError {
+    StoreError::Damaged(format!("{what}: {error}"))
+}
+
+/// Reads every row of a table; `row` says what is wrong with one.
+pub(crate) fn load(
+    store: &dyn Store,
+    table: u8,
+    mut row: impl FnMut(&[u8], &[u8]) -> Result<(), &'static str>,
+) -> Result<(), StoreError> {
+    let mut wrong = None;
+    store.scan(&[table], &[table + 1], &mut |key, value| {
+        wrong = row(key, value).err();
+        wrong.is_none()
+    })?;
+    wrong.map_or(Ok(()), |what| Err(StoreError::Damaged(what.to_owned())))
+}

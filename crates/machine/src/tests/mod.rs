@@ -1,0 +1,9 @@
+//! Tests of the machine as a whole.
+
+mod batches;
+mod codecs;
+mod key_order;
+mod model;
+mod properties;
+mod scenarios;
+mod support;

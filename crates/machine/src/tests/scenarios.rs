@@ -1,0 +1,224 @@
+//! Behaviour that a random history would not show plainly.
+
+use timbermq_types::{
+    GroupConfig, LogId, LogIndex, LogPosition, NodeId, QueueId, QueueOffset, Term, TopicConfig, UnixMillis,
+};
+
+use super::support::{Bench, Message, feed, group, plain, send, topic};
+use crate::{
+    CommitOffsets, DeleteTopic, Effect, LeaderStarted, Lock, MachineError, Mark, OffsetCommit, PutGroup, PutTopic,
+    QueueBounds, Refusal, Reply, Trim,
+};
+
+fn commit(offset: u64, allow_lower: bool) -> CommitOffsets {
+    let (group, topic) = (group("g"), topic("t"));
+    let commit = OffsetCommit { group, topic, queue: QueueId(0), offset: QueueOffset(offset), allow_lower };
+    CommitOffsets { offsets: vec![commit] }
+}
+
+fn lock(client: &str) -> Lock {
+    Lock { group: group("g"), client: client.into(), queues: vec![(topic("t"), QueueId(0))] }
+}
+
+fn granted(reply: &Reply) -> bool {
+    matches!(reply, Reply::Locked { granted } if !granted.is_empty())
+}
+
+#[test]
+fn a_send_tells_where_the_records_are_and_who_should_wake_up() {
+    let mut bench = Bench::with_topic("t", 1);
+    let tagged = Message { tags: "TagA".into(), ..Message::default() };
+    let applied = bench.run(&[plain("t", 0, 2), send("t", 0, &[tagged, Message::default()])]);
+    let place = bench.log.entries[1].place;
+    let [
+        Reply::Sent { queue_offset: first, positions: one, .. },
+        Reply::Sent { queue_offset: second, positions: two, .. },
+    ] = &applied.replies[..]
+    else {
+        panic!("{applied:?}")
+    };
+    assert_eq!((first.0, second.0), (0, 2));
+    let size = plain("t", 0, 1).body().len() as u64;
+    let start = place.position.0 + 13 + 5;
+    assert_eq!(*one, [LogPosition(start), LogPosition(start + size)]);
+    assert_eq!(two[0], LogPosition(start + 2 * size + 5));
+    let Effect::Arrived(arrived) = &applied.effects[1] else { panic!("{applied:?}") };
+    assert_eq!((arrived.first.0, arrived.next.0, arrived.at.0), (2, 4, bench.now));
+    assert_eq!(arrived.tags_codes, [2_598_919, 0], "Java's hash of TagA, and 0 without a tag");
+}
+
+#[test]
+fn tags_are_hashed_over_utf16_units() {
+    let mut bench = Bench::with_topic("t", 1);
+    let messages = ["é", "😀", "polygenelubricants"].map(|tags| Message { tags: tags.into(), ..Message::default() });
+    let applied = bench.run(&[send("t", 0, &messages)]);
+    let Effect::Arrived(arrived) = &applied.effects[0] else { panic!("{applied:?}") };
+    assert_eq!(arrived.tags_codes, [233, 0xD83D * 31 + 0xDE00, i64::from(i32::MIN)]);
+}
+
+#[test]
+fn a_topic_created_again_begins_at_zero_and_remembers_nothing() {
+    let mut bench = Bench::with_topic("t", 2);
+    bench.run(&[plain("t", 0, 100), commit(5, false).into(), lock("a").into()]);
+    assert_eq!(bench.reply(DeleteTopic { topic: topic("t") }), Reply::Done);
+    let view = bench.machine.view();
+    assert_eq!(view.queue_bounds("t", QueueId(0)), QueueBounds::default());
+    assert_eq!(view.offset_of("g", "t", QueueId(0)), None);
+    assert_eq!(bench.reply(DeleteTopic { topic: topic("t") }), Reply::Refused(Refusal::TopicMissing));
+    bench.reply(commit(7, false));
+    assert_eq!(view.offset_of("g", "t", QueueId(0)), None, "a late commit does not bring it back");
+    bench.put_topic("t", 2);
+    bench.run(&[plain("t", 0, 3)]);
+    assert_eq!(view.rows("t", QueueId(0), QueueOffset(0), 99).unwrap().len(), 3);
+    assert!(granted(&bench.reply(lock("b"))));
+}
+
+#[test]
+fn a_shrunk_topic_refuses_messages_to_removed_queues_and_still_has_their_old_ones() {
+    let mut bench = Bench::with_topic("t", 4);
+    bench.run(&[plain("t", 3, 2)]);
+    let version = bench.machine.view().topics_version();
+    bench.put_topic("t", 2);
+    assert_eq!(bench.machine.view().topics_version().counter, version.counter + 1);
+    assert_eq!(bench.reply(plain("t", 3, 1)), Reply::Refused(Refusal::QueueOutOfRange));
+    assert_eq!(bench.machine.view().rows("t", QueueId(3), QueueOffset(0), 9).unwrap().len(), 2);
+    bench.put_topic("t", 4);
+    bench.run(&[plain("t", 3, 1)]);
+    assert_eq!(bench.max("t", 3), 3);
+    let huge = PutTopic { config: TopicConfig::new(topic("t"), 65_537), if_absent: false };
+    assert_eq!(bench.reply(huge), Reply::Refused(Refusal::TooManyQueues));
+}
+
+#[test]
+fn stored_offsets_go_back_only_on_request() {
+    let mut bench = Bench::with_topic("t", 1);
+    let stored = |bench: &Bench| bench.machine.view().offset_of("g", "t", QueueId(0)).map(|offset| offset.0);
+    assert_eq!(stored(&bench), None);
+    for (offset, allow_lower, expected) in
+        [(0, false, 0), (9, false, 9), (4, false, 9), (4, true, 4), (1_000, false, 1_000)]
+    {
+        assert_eq!(bench.reply(commit(offset, allow_lower)), Reply::Done);
+        assert_eq!(stored(&bench), Some(expected));
+    }
+}
+
+#[test]
+fn a_lock_lasts_until_its_expiry_and_a_new_leader_lets_it_live() {
+    let mut bench = Bench::with_topic("t", 1);
+    assert!(granted(&bench.reply(lock("a"))));
+    bench.now += 59_999;
+    assert!(!granted(&bench.reply(lock("b"))));
+    // The new leader's clock is far ahead: the lock was alive as far as the log knows.
+    bench.now += 500_000;
+    bench.reply(LeaderStarted { node: NodeId(2), term: Term(2) });
+    assert_eq!(bench.machine.view().leader(), Some((NodeId(2), Term(2))));
+    bench.now += 59_999;
+    assert!(!granted(&bench.reply(lock("b"))));
+    bench.now += 1;
+    assert_eq!(bench.machine.view().lock_owner("g", &topic("t"), QueueId(0)).unwrap().client, "a");
+    assert!(granted(&bench.reply(lock("b"))));
+    assert!(!granted(&bench.reply(lock("a"))));
+}
+
+#[test]
+fn time_does_not_go_back() {
+    let mut bench = Bench::with_topic("t", 1);
+    bench.run(&[plain("t", 0, 1)]);
+    bench.now -= 5_000;
+    let applied = bench.run(&[plain("t", 0, 1)]);
+    assert!(matches!(applied.replies[0], Reply::Sent { at: UnixMillis(1_000_000), .. }));
+    assert_eq!(bench.machine.view().last_at().0, 1_000_000);
+}
+
+#[test]
+fn unchanged_configuration_is_no_change() {
+    let mut bench = Bench::with_topic("t", 1);
+    let version = bench.machine.view().topics_version();
+    bench.put_topic("t", 1);
+    assert_eq!(bench.machine.view().topics_version(), version);
+    let mut config = GroupConfig::new(group("g"));
+    bench.reply(PutGroup { config: config.clone(), if_absent: true });
+    config.retry_max_times = 3;
+    let kept = bench.reply(PutGroup { config, if_absent: true });
+    assert!(matches!(kept, Reply::Group(config) if config.retry_max_times == 16));
+    assert_eq!(bench.machine.view().groups_version().counter, 1);
+}
+
+#[test]
+fn entries_come_in_turn_or_not_at_all() {
+    let mut bench = Bench::with_topic("t", 1);
+    let good = bench.log.batch(bench.now, &[plain("t", 0, 1)]);
+    let mut skipped = good.clone();
+    skipped.place.id = LogId::new(Term(1), LogIndex(2));
+    let error = feed(&mut bench.machine, &skipped).unwrap_err();
+    assert_eq!(error, MachineError::OutOfTurn { expected: LogIndex(1), found: LogIndex(2) });
+    let mut misplaced = good.clone();
+    misplaced.place.position = LogPosition(0);
+    assert!(matches!(feed(&mut bench.machine, &misplaced), Err(MachineError::Position { .. })));
+    assert!(feed(&mut bench.machine, &good).is_ok());
+    assert!(matches!(feed(&mut bench.machine, &good), Err(MachineError::OutOfTurn { .. })));
+}
+
+#[test]
+fn a_trim_frees_the_rows_and_the_older_dumps() {
+    let mut bench = Bench::with_topic("t", 1);
+    let blocks =
+        |bench: &Bench| bench.store.rows().iter().filter(|(key, _)| key[0] == crate::key::table::BLOCK).count();
+    let dumps = |bench: &Bench| bench.store.rows().iter().filter(|(key, _)| key[0] == crate::key::table::DUMP).count();
+    let mut marks = Vec::new();
+    for round in 0..4 {
+        // Few blocks go one by one, many as a range.
+        bench.run(&[plain("t", 0, if round == 1 { 32 * 40 } else { 64 })]);
+        let entry = bench.log.batch(bench.now, &[Mark {}.into()]);
+        let applied = feed(&mut bench.machine, &entry).unwrap();
+        assert!(
+            matches!(&applied.effects[..], [Effect::Marked(mark)] if mark.id == entry.place.id && mark.end == entry.place.end)
+        );
+        marks.push(entry.place);
+    }
+    bench.run(&[plain("t", 0, 1)]);
+    assert_eq!((blocks(&bench), dumps(&bench)), (2 + 40 + 2 + 2, 4));
+    bench.reply(Trim { to: marks[0].id.index });
+    assert_eq!((blocks(&bench), dumps(&bench)), (40 + 2 + 2, 4));
+    assert!(matches!(bench.run(&[Trim { to: marks[2].id.index }.into()]).effects[..], [Effect::Trimmed(_)]));
+    assert_eq!((blocks(&bench), dumps(&bench)), (2, 2));
+    assert_eq!(bench.run(&[Trim { to: marks[0].id.index }.into()]).effects, []);
+    let view = bench.machine.view();
+    assert_eq!(view.snapshot_mark().map(|mark| mark.id), Some(marks[2].id));
+    assert_eq!(view.floor(), marks[2].end);
+    assert_eq!(view.queue_bounds("t", QueueId(0)).min, QueueOffset(64 + 32 * 40 + 64));
+    let snapshot = bench.machine.current_snapshot().unwrap().unwrap();
+    assert_eq!((snapshot.mark, snapshot.end), (marks[2].id, marks[2].end));
+    let mut changed = snapshot.dump.to_vec();
+    changed[20] ^= 1;
+    assert!(crate::Snapshot::from_dump(changed.into()).is_err());
+}
+
+#[test]
+fn an_entry_that_only_some_replicas_have_changes_the_digest() {
+    let digest = |payloads: &[u64]| {
+        let mut bench = Bench::with_topic("t", 1);
+        for at in payloads {
+            bench.now = *at;
+            bench.run(&[plain("t", 0, 1)]);
+        }
+        bench.machine.view().digest()
+    };
+    assert_eq!(digest(&[1, 2]), digest(&[1, 2]));
+    assert_ne!(digest(&[1, 2]), digest(&[1, 3]));
+    assert_ne!(digest(&[1]), digest(&[1, 2]));
+}
+
+#[test]
+fn saved_rows_are_read_again_after_a_restart() {
+    let mut bench = Bench::with_topic("t", 1);
+    bench.run(&[plain("t", 0, 70)]);
+    bench.save();
+    assert_eq!(bench.store.crash(0), ());
+    let machine = crate::Machine::open(bench.store.clone()).unwrap();
+    let view = machine.view();
+    assert_eq!(view.rows("t", QueueId(0), QueueOffset(30), 10).unwrap().len(), 10);
+    assert_eq!(view.rows("t", QueueId(0), QueueOffset(60), 99).unwrap().len(), 10);
+    assert!(view.rows_cached("t", QueueId(0), QueueOffset(0), 99));
+    assert!(view.rows("none", QueueId(0), QueueOffset(0), 9).unwrap().is_empty());
+}

@@ -1,0 +1,187 @@
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use openraft::StorageError;
+use openraft::storage::{EntryResponder, RaftLogStorageExt, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::testing::log::{StoreBuilder, Suite};
+use timbermq_commitlog::LogOptions;
+use timbermq_types::{LogId, Term};
+
+use super::*;
+use crate::membership::{Membership, NodeAddr};
+use crate::raft::{Batch, Payload, Replies, SnapshotMeta, StoredMembership};
+
+type Snapshot = openraft::Snapshot<openraft::vote::leader_id_std::CommittedLeaderId<u64>, u64, NodeAddr, ()>;
+
+/// The simplest state machine, so that the suite, which applies entries that are in no log, tests the log.
+#[derive(Clone, Default)]
+struct Plain {
+    applied: Option<RaftLogId>,
+    membership: StoredMembership,
+    snapshot: Option<SnapshotMeta>,
+}
+
+impl RaftSnapshotBuilder<Group> for std::sync::Arc<std::sync::Mutex<Plain>> {
+    type SnapshotData = ();
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let mut plain = self.lock().unwrap();
+        let meta = SnapshotMeta { last_log_id: plain.applied, last_membership: plain.membership.clone() };
+        plain.snapshot = Some(meta.clone());
+        Ok(Snapshot { meta, snapshot: () })
+    }
+}
+
+impl RaftStateMachine<Group> for std::sync::Arc<std::sync::Mutex<Plain>> {
+    type SnapshotData = ();
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
+        let plain = self.lock().unwrap();
+        Ok((plain.applied, plain.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<Group>>> + Unpin + Send,
+    {
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            let mut plain = self.lock().unwrap();
+            plain.applied = Some(entry.id);
+            if let Payload::Membership(membership) = entry.payload {
+                plain.membership = StoredMembership::new(Some(entry.id), membership);
+            }
+            if let Some(responder) = responder {
+                responder.send(Replies::default());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, (): ()) -> io::Result<()> {
+        let mut plain = self.lock().unwrap();
+        *plain = Plain {
+            applied: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+            snapshot: Some(meta.clone()),
+        };
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        Ok(self.lock().unwrap().snapshot.clone().map(|meta| Snapshot { meta, snapshot: () }))
+    }
+}
+
+struct Stores;
+
+fn open(dir: &std::path::Path, cache_bytes: usize, request_bytes: usize) -> LogStore {
+    let env = timbermq_host::env();
+    let options = LogOptions { group: "g".into(), cache_bytes, fill_ahead_bytes: 0, ..LogOptions::default() };
+    let (log, _) = CommitLog::open(&env, dir, options).unwrap();
+    LogStore::new(env, log, request_bytes, watch::channel(0).1)
+}
+
+impl StoreBuilder<Group, LogStore, std::sync::Arc<std::sync::Mutex<Plain>>, tempfile::TempDir> for Stores {
+    async fn build(
+        &self,
+    ) -> Result<(tempfile::TempDir, LogStore, std::sync::Arc<std::sync::Mutex<Plain>>), StorageError<Group>> {
+        let dir = tempfile::tempdir().unwrap();
+        // No cache, so that reads take the long way.
+        let store = open(dir.path(), 0, 1 << 20);
+        Ok((dir, store, Default::default()))
+    }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn the_engines_own_suite_for_logs_passes() {
+    run(Suite::test_all(Stores)).unwrap();
+}
+
+fn id(term: u64, index: u64) -> RaftLogId {
+    raft::to_raft(LogId::new(Term(term), LogIndex(index)))
+}
+
+fn entry(term: u64, index: u64, len: usize) -> Entry {
+    Entry { id: id(term, index), payload: Payload::Normal(Batch(vec![7; len].into())), place: None }
+}
+
+#[test]
+fn replication_reads_are_cut_by_bytes_and_never_empty() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path(), 1 << 20, 1000);
+        store.blocking_append([entry(1, 0, 400), entry(1, 1, 400), entry(1, 2, 400), entry(1, 3, 5000)]).await.unwrap();
+        let count = |entries: io::Result<Vec<Entry>>| entries.unwrap().len();
+        assert_eq!(count(store.limited_get_log_entries(0, 4).await), 2);
+        assert_eq!(count(store.limited_get_log_entries(2, 4).await), 1);
+        assert_eq!(count(store.limited_get_log_entries(3, 4).await), 1, "longer than the limit, but one there must be");
+        assert_eq!(count(store.try_get_log_entries(0..4).await), 4, "whole, whatever the limit");
+        let streamed: Vec<_> = store.entries_stream(1..4).await.collect().await;
+        assert_eq!(streamed.into_iter().map(|entry| entry.unwrap().id.index).collect::<Vec<_>>(), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn an_append_behind_a_snapshot_waits_for_it_and_a_hole_is_refused() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (tx, rx) = watch::channel(0);
+        let mut store = LogStore { installed: rx, ..open(dir.path(), 1 << 20, 1000) };
+        store.blocking_append([entry(1, 0, 1)]).await.unwrap();
+        let mut appending = Box::pin(async {
+            let mut store = store.clone();
+            store.blocking_append([entry(2, 8, 1)]).await
+        });
+        assert!(futures_util::poll!(appending.as_mut()).is_pending());
+        crate::state_machine::restart_log(
+            &store.log,
+            LogId::new(Term(2), LogIndex(7)),
+            timbermq_types::LogPosition(4096),
+        )
+        .await
+        .unwrap();
+        tx.send_modify(|count| *count += 1);
+        appending.await.unwrap();
+        assert_eq!(store.log.last(), Some(LogId::new(Term(2), LogIndex(8))));
+        drop(tx);
+        assert!(store.blocking_append([entry(2, 20, 1)]).await.is_err());
+    });
+}
+
+#[test]
+fn a_purge_beyond_the_log_is_refused() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path(), 1 << 20, 1000);
+        store.blocking_append([entry(1, 0, 1), entry(1, 1, 1)]).await.unwrap();
+        assert!(store.purge(id(1, 5)).await.is_err());
+        assert!(store.purge(id(2, 1)).await.is_err(), "another entry than the one here");
+        store.purge(id(1, 0)).await.unwrap();
+        assert_eq!(store.get_log_state().await.unwrap().last_purged_log_id, Some(id(1, 0)));
+    });
+}
+
+#[test]
+fn a_membership_entry_comes_back_as_it_went_in() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path(), 0, 1000);
+        let nodes = BTreeMap::from([(3, NodeAddr { peer_addr: "a:1".into(), ..NodeAddr::default() })]);
+        let membership = Membership::new(vec![[3].into()], nodes).unwrap();
+        let entry = Entry { id: id(1, 0), payload: Payload::Membership(membership.clone()), place: None };
+        store.blocking_append([entry]).await.unwrap();
+        let read = store.try_get_log_entries(0..1).await.unwrap();
+        assert!(matches!(&read[0].payload, Payload::Membership(m) if *m == membership));
+        assert!(read[0].place.is_some());
+    });
+}

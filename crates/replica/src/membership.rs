@@ -1,0 +1,156 @@
+//! Who belongs to the group, and the bytes that say so in the log and in snapshots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use timbermq_types::{NodeId, Slot};
+
+use crate::wire::{Malformed, Reader, Writer};
+
+/// Version of the layout: `[format u8][configs u32]([voters u32][node u64]…)…[nodes u32]([node u64][slot u32][peer addr][broker addr])…`.
+const FORMAT: u8 = 1;
+
+/// Where a replica is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeAddr {
+    /// Its place in the group.
+    pub slot: Slot,
+    /// `host:port` of its peer listener.
+    pub peer_addr: String,
+    /// `host:port` that clients are told.
+    pub broker_addr: String,
+}
+
+/// A membership as the engine knows it.
+pub(crate) type Membership = openraft::Membership<u64, NodeAddr>;
+
+pub(crate) fn encode(membership: &Membership) -> Bytes {
+    let mut out = Writer::new();
+    let configs = membership.get_joint_config();
+    out.u8(FORMAT).u32(len(configs.len()));
+    for voters in configs {
+        out.u32(len(voters.len()));
+        for id in voters {
+            out.u64(*id);
+        }
+    }
+    let nodes: Vec<_> = membership.nodes().collect();
+    out.u32(len(nodes.len()));
+    for (id, node) in nodes {
+        out.u64(*id).u32(node.slot.0).bytes(node.peer_addr.as_bytes()).bytes(node.broker_addr.as_bytes());
+    }
+    out.finish()
+}
+
+pub(crate) fn decode(bytes: Bytes) -> Result<Membership, Malformed> {
+    let mut from = Reader::new("membership", bytes);
+    if from.u8()? != FORMAT {
+        return Err(from.problem("its format is of another version of this program"));
+    }
+    let mut configs = Vec::new();
+    for _ in 0..from.count(4)? {
+        let mut voters = BTreeSet::new();
+        for _ in 0..from.count(8)? {
+            voters.insert(from.u64()?);
+        }
+        configs.push(voters);
+    }
+    let mut nodes = BTreeMap::new();
+    for _ in 0..from.count(20)? {
+        let id = from.u64()?;
+        let slot = Slot(from.u32()?);
+        let (peer_addr, broker_addr) = (from.string()?, from.string()?);
+        nodes.insert(id, NodeAddr { slot, peer_addr, broker_addr });
+    }
+    let problem = from.problem("a voter has no address");
+    from.end()?;
+    // The empty membership is what a replica has before its first entry; the constructor below rejects nothing else.
+    if configs.is_empty() && nodes.is_empty() {
+        return Ok(Membership::default());
+    }
+    Membership::new(configs, nodes).map_err(|_| problem)
+}
+
+fn len(n: usize) -> u32 {
+    u32::try_from(n).expect("a group has few members")
+}
+
+/// The members of a membership, for status output.
+pub(crate) fn members(membership: &Membership) -> Vec<MemberStatus> {
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let status = |(id, node): (&u64, &NodeAddr)| MemberStatus {
+        node: NodeId(*id),
+        addr: node.clone(),
+        voter: voters.contains(id),
+    };
+    membership.nodes().map(status).collect()
+}
+
+/// A member of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Its identity.
+    pub node: NodeId,
+    /// Where it is found.
+    pub addr: NodeAddr,
+    /// Whether it votes; a learner does not.
+    pub voter: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn sample() -> Membership {
+        let addr = |n: u32| NodeAddr {
+            slot: Slot(n),
+            peer_addr: format!("host{n}:10912"),
+            broker_addr: format!("host{n}:10911"),
+        };
+        let nodes: BTreeMap<u64, NodeAddr> = (1..=4).map(|n| (u64::from(n), addr(n))).collect();
+        Membership::new(vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])], nodes).unwrap()
+    }
+
+    #[test]
+    fn a_membership_survives_its_encoding() {
+        let membership = sample();
+        assert_eq!(decode(encode(&membership)).unwrap(), membership);
+        let empty = Membership::default();
+        assert_eq!(decode(encode(&empty)).unwrap(), empty);
+    }
+
+    #[test]
+    fn the_layout_does_not_change_by_accident() {
+        let one = BTreeMap::from([(7, NodeAddr { slot: Slot(2), peer_addr: "a:1".into(), broker_addr: "b:2".into() })]);
+        let membership = Membership::new(vec![BTreeSet::from([7])], one).unwrap();
+        let golden = [
+            1, 1, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0,
+            b'a', b':', b'1', 3, 0, 0, 0, b'b', b':', b'2',
+        ];
+        assert_eq!(&encode(&membership)[..], &golden[..]);
+    }
+
+    #[test]
+    fn a_voter_without_address_is_refused() {
+        let mut out = Writer::new();
+        out.u8(FORMAT).u32(1).u32(1).u64(7).u32(0);
+        assert!(decode(out.finish()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(Bytes::from(bytes));
+        }
+
+        #[test]
+        fn no_damaged_membership_panics(at in 0usize..150, value: u8) {
+            let mut bytes = encode(&sample()).to_vec();
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let _ = decode(Bytes::from(bytes));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Frames: `[length u32][crc32 u32][kind u8][request u64][payload]`. The length counts what follows it, the CRC covers
+//! what follows it.
+
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+use timbermq_env::ReadHalf;
+use timbermq_types::limits::ENTRY_BYTES_MAX;
+
+/// Longest frame, counted like its length field: one largest entry and all that can stand around it.
+pub(crate) const FRAME_BYTES_MAX: usize = ENTRY_BYTES_MAX + (1 << 20);
+/// CRC, kind and request number.
+const HEAD_BYTES: usize = 13;
+
+/// A frame without its length and CRC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub kind: u8,
+    /// Chosen by the requester; the answer carries the same.
+    pub request: u64,
+    pub payload: Bytes,
+}
+
+/// The frame's bytes, in pieces so that entries are not copied.
+pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<Bytes>) {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&[kind]);
+    crc.update(&request.to_le_bytes());
+    let mut len = HEAD_BYTES;
+    for part in &payload {
+        crc.update(part);
+        len += part.len();
+    }
+    let mut head = Vec::with_capacity(4 + HEAD_BYTES);
+    head.extend_from_slice(&u32::try_from(len).expect("frames are far below 4 GiB").to_le_bytes());
+    head.extend_from_slice(&crc.finalize().to_le_bytes());
+    head.push(kind);
+    head.extend_from_slice(&request.to_le_bytes());
+    out.push(Bytes::from(head));
+    out.extend(payload);
+}
+
+/// Cuts a byte stream into frames.
+#[derive(Default)]
+pub(crate) struct FrameReader {
+    buffer: BytesMut,
+}
+
+impl FrameReader {
+    /// The next frame; `None` at an orderly end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Those of the stream; `InvalidData` for what is no frame, after which the stream has no meaning.
+    pub async fn next(&mut self, from: &mut dyn ReadHalf) -> io::Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.take()? {
+                return Ok(Some(frame));
+            }
+            if from.read(&mut self.buffer).await? == 0 {
+                if self.buffer.is_empty() {
+                    return Ok(None);
+                }
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended inside a frame"));
+            }
+        }
+    }
+
+    /// The first complete frame of what was read.
+    fn take(&mut self) -> io::Result<Option<Frame>> {
+        let Some(head) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let len = u32::from_le_bytes(*head) as usize;
+        if !(HEAD_BYTES..=FRAME_BYTES_MAX).contains(&len) {
+            return Err(invalid(format!("a frame of {len} bytes; {HEAD_BYTES} to {FRAME_BYTES_MAX} are possible")));
+        }
+        if self.buffer.len() < 4 + len {
+            self.buffer.reserve(4 + len - self.buffer.len());
+            return Ok(None);
+        }
+        self.buffer.advance(4);
+        let mut frame = self.buffer.split_to(len).freeze();
+        let crc = frame.get_u32_le();
+        if crc32fast::hash(&frame) != crc {
+            return Err(invalid("a frame with a wrong CRC".to_owned()));
+        }
+        let kind = frame.get_u8();
+        let request = frame.get_u64_le();
+        Ok(Some(Frame { kind, request, payload: frame }))
+    }
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use timbermq_env::BoxFuture;
+
+    use super::*;
+
+    /// Gives the bytes in pieces of a fixed size.
+    struct Pieces(Vec<u8>, usize);
+
+    impl ReadHalf for Pieces {
+        fn read<'a>(&'a mut self, buf: &'a mut BytesMut) -> BoxFuture<'a, io::Result<usize>> {
+            let n = self.1.min(self.0.len());
+            buf.extend(self.0.drain(..n));
+            Box::pin(std::future::ready(Ok(n)))
+        }
+    }
+
+    fn bytes_of(kind: u8, request: u64, payload: &[u8]) -> Vec<u8> {
+        let mut parts = Vec::new();
+        encode(kind, request, vec![Bytes::copy_from_slice(payload)], &mut parts);
+        parts.concat()
+    }
+
+    fn read_all(bytes: Vec<u8>, piece: usize) -> io::Result<Vec<Frame>> {
+        timbermq_sync::block_on(async {
+            let (mut from, mut reader, mut frames) = (Pieces(bytes, piece), FrameReader::default(), Vec::new());
+            while let Some(frame) = reader.next(&mut from).await? {
+                frames.push(frame);
+            }
+            Ok(frames)
+        })
+    }
+
+    #[test]
+    fn a_length_outside_the_limits_is_refused_before_it_is_waited_for() {
+        for len in [0u32, 12, u32::try_from(FRAME_BYTES_MAX).unwrap() + 1, u32::MAX] {
+            let error = read_all(len.to_le_bytes().to_vec(), 4).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{len}");
+        }
+    }
+
+    #[test]
+    fn an_end_inside_a_frame_is_an_error() {
+        let mut bytes = bytes_of(3, 4, b"hello");
+        bytes.pop();
+        assert_eq!(read_all(bytes, 3).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_cutting(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..5),
+            piece in 1usize..40,
+        ) {
+            let bytes: Vec<u8> = payloads.iter().enumerate().flat_map(|(n, p)| bytes_of(7, n as u64, p)).collect();
+            let frames = read_all(bytes, piece).unwrap();
+            prop_assert_eq!(frames.len(), payloads.len());
+            for (n, frame) in frames.iter().enumerate() {
+                prop_assert_eq!((frame.kind, frame.request, &frame.payload[..]), (7, n as u64, &payloads[n][..]));
+            }
+        }
+
+        #[test]
+        fn every_flipped_bit_is_found(payload in prop::collection::vec(any::<u8>(), 0..40), at: usize, bit in 0u8..8) {
+            let mut bytes = bytes_of(9, 1, &payload);
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            prop_assert!(read_all(bytes, 1000).is_err());
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = read_all(bytes, 7);
+        }
+    }
+}

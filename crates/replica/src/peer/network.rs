@@ -1,0 +1,340 @@
+//! The engine's network, over links.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{SnapshotResponse, StreamAppendResult, TransferLeaderResponse};
+use timbermq_env::Env;
+use timbermq_machine::Snapshot;
+use timbermq_types::{LogIndex, NodeId};
+
+use crate::failure::Failure;
+use crate::membership::NodeAddr;
+use crate::peer::book::PeerBook;
+use crate::peer::link::{Answer, Link, LinkError, LinkOptions, within};
+use crate::peer::message::{self, Append, AppendReply, Kind, PeerStatus, SnapshotHead, TransferAsk, VoteAsk, VoteReply};
+use crate::peer::snapshot::CHUNK_BYTES;
+use crate::race::{Either, race};
+use crate::raft::{Group, RaftLogId, RaftVote};
+use crate::state_machine::RaftSnapshot;
+
+type RpcError = RPCError<Group>;
+
+/// Longest time for a chunk of a snapshot.
+const CHUNK_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time to install a snapshot.
+const INSTALL_LIMIT: Duration = Duration::from_secs(120);
+
+/// Snapshots being sent: the log must not be purged beyond them, or their receivers need another at once.
+#[derive(Clone, Default)]
+pub(crate) struct Transfers(Arc<Mutex<BTreeMap<u64, (u64, LogIndex)>>>);
+
+impl Transfers {
+    /// The oldest of them.
+    pub fn oldest(&self) -> Option<LogIndex> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, index)| *index).min()
+    }
+
+    fn begin(&self, node: u64, index: LogIndex) -> Transfer {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = running.get(&node).map_or(0, |(number, _)| number + 1);
+        running.insert(node, (number, index));
+        Transfer { all: self.clone(), node, number }
+    }
+}
+
+struct Transfer {
+    all: Transfers,
+    node: u64,
+    number: u64,
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        let mut running = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.get(&self.node).is_some_and(|(number, _)| *number == self.number) {
+            running.remove(&self.node);
+        }
+    }
+}
+
+/// Makes connections to replicas.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    pub env: Env,
+    pub book: Arc<PeerBook>,
+    pub failure: Failure,
+    pub stall_limit: Duration,
+    /// Requests to append on their way to one replica.
+    pub window: usize,
+    pub transfers: Transfers,
+    /// One connection a replica for everything short.
+    control: Arc<Mutex<BTreeMap<(NodeId, String), Link>>>,
+}
+
+impl Peers {
+    pub fn new(env: Env, book: Arc<PeerBook>, failure: Failure, stall_limit: Duration, window: usize) -> Self {
+        Self { env, book, failure, stall_limit, window, transfers: Transfers::default(), control: Arc::default() }
+    }
+
+    fn link(&self, target: NodeId, addr: String) -> Link {
+        Link::new(LinkOptions {
+            env: self.env.clone(),
+            book: Arc::clone(&self.book),
+            failure: self.failure.clone(),
+            target,
+            addr,
+            stall_limit: self.stall_limit,
+        })
+    }
+
+    /// The connection for votes and questions.
+    pub fn control(&self, target: NodeId, node: &NodeAddr) -> Link {
+        let addr = self.book.addr(target, node);
+        let mut links = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(&(target, addr.clone())) {
+            return link.clone();
+        }
+        // A replica has one address; links to its old ones are of no use.
+        links.retain(|(node, _), _| *node != target);
+        let link = self.link(target, addr.clone());
+        links.insert((target, addr), link.clone());
+        link
+    }
+
+    /// Asks a replica how it is.
+    pub async fn status(&self, target: NodeId, node: &NodeAddr, limit: Duration) -> Result<PeerStatus, LinkError> {
+        let answer = self.control(target, node).call(Kind::Status, Vec::new());
+        let bytes = within(&self.env, limit, answer).await?;
+        message::decode_status(bytes).map_err(|error| LinkError::Refused(error.to_string()))
+    }
+
+    fn client(&self, target: u64, node: &NodeAddr, append: Kind) -> PeerClient {
+        PeerClient { peers: self.clone(), target: NodeId(target), node: node.clone(), append, stream: None }
+    }
+}
+
+impl RaftNetworkFactory<Group> for Peers {
+    type Network = PeerClient;
+
+    async fn new_client(&mut self, target: u64, node: &NodeAddr) -> PeerClient {
+        self.client(target, node, Kind::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &NodeAddr) -> PeerClient {
+        self.client(target, node, Kind::Heartbeat)
+    }
+}
+
+/// One purpose's connection to one replica.
+pub(crate) struct PeerClient {
+    peers: Peers,
+    target: NodeId,
+    node: NodeAddr,
+    /// [`Kind::Append`] or [`Kind::Heartbeat`].
+    append: Kind,
+    /// A connection of its own, for what is long or must not wait behind what is.
+    stream: Option<Link>,
+}
+
+fn rpc_error(error: &LinkError) -> RpcError {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+fn malformed(error: &crate::wire::Malformed) -> RpcError {
+    RPCError::Network(NetworkError::new(error))
+}
+
+fn streaming_error(error: &LinkError) -> StreamingError<Group> {
+    StreamingError::Unreachable(Unreachable::new(error))
+}
+
+impl PeerClient {
+    fn stream(&mut self) -> Link {
+        let open = || self.peers.link(self.target, self.peers.book.addr(self.target, &self.node));
+        self.stream.get_or_insert_with(open).clone()
+    }
+
+    async fn ask(&self, kind: Kind, payload: bytes::Bytes, option: &RPCOption) -> Result<bytes::Bytes, RpcError> {
+        let answer = self.peers.control(self.target, &self.node).call(kind, vec![payload]);
+        within(&self.peers.env, option.soft_ttl(), answer).await.map_err(|error| rpc_error(&error))
+    }
+}
+
+/// A request to append that is on its way.
+struct Sent {
+    prev: Option<RaftLogId>,
+    last: Option<RaftLogId>,
+    answer: Answer,
+}
+
+/// Requests going out and answers coming in, in order.
+struct Pipeline<S> {
+    input: Option<S>,
+    link: Link,
+    kind: Kind,
+    window: usize,
+    sent: VecDeque<Sent>,
+    ended: bool,
+}
+
+impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
+    async fn next(&mut self) -> Option<Result<StreamAppendResult<Group>, RpcError>> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            match self.event().await {
+                Event::Request(None) => self.input = None,
+                Event::Request(Some(request)) => self.send(request),
+                Event::Answer(sent, answer) => {
+                    let result = outcome(&sent, answer);
+                    self.ended = !matches!(result, Ok(Ok(_)));
+                    return Some(result);
+                }
+                Event::End => return None,
+            }
+        }
+    }
+
+    fn send(&mut self, request: Append) {
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map_or(prev, |entry| Some(entry.id));
+        let answer = self.link.call(self.kind, message::encode_append(request));
+        self.sent.push_back(Sent { prev, last, answer });
+    }
+
+    async fn event(&mut self) -> Event {
+        use std::task::Poll;
+        std::future::poll_fn(|cx| {
+            if let Some(first) = self.sent.front_mut()
+                && let Poll::Ready(answer) = std::pin::Pin::new(&mut first.answer).poll(cx)
+            {
+                let sent = self.sent.pop_front().expect("it was just there");
+                let gone = || Err(LinkError::Unreachable("the link has ended".into()));
+                return Poll::Ready(Event::Answer(sent, answer.unwrap_or_else(|_| gone())));
+            }
+            match &mut self.input {
+                None if self.sent.is_empty() => Poll::Ready(Event::End),
+                Some(input) if self.sent.len() < self.window => input.poll_next_unpin(cx).map(Event::Request),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+enum Event {
+    Request(Option<Append>),
+    Answer(Sent, Result<bytes::Bytes, LinkError>),
+    End,
+}
+
+fn outcome(sent: &Sent, answer: Result<bytes::Bytes, LinkError>) -> Result<StreamAppendResult<Group>, RpcError> {
+    let reply = message::decode_append_reply(answer.map_err(|error| rpc_error(&error))?).map_err(|e| malformed(&e))?;
+    match reply {
+        AppendReply::Conflict if sent.prev.is_none() => {
+            Err(RPCError::Network(NetworkError::from_string("a conflict with nothing")))
+        }
+        reply => Ok(reply.into_stream_result(sent.prev, sent.last)),
+    }
+}
+
+impl RaftNetworkV2<Group> for PeerClient {
+    type SnapshotData = Snapshot;
+
+    async fn append_entries(&mut self, rpc: Append, option: RPCOption) -> Result<AppendReply, RpcError> {
+        let answer = self.stream().call(self.append, message::encode_append(rpc));
+        let bytes = within(&self.peers.env, option.hard_ttl(), answer).await.map_err(|error| rpc_error(&error))?;
+        message::decode_append_reply(bytes).map_err(|error| malformed(&error))
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Group>, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = Append> + Send + Unpin + 'static,
+    {
+        let pipeline = Pipeline {
+            input: Some(input),
+            link: self.stream(),
+            kind: self.append,
+            window: self.peers.window,
+            sent: VecDeque::new(),
+            ended: false,
+        };
+        let answers = futures_util::stream::unfold(pipeline, |mut pipeline| async move {
+            let answer = pipeline.next().await?;
+            Some((answer, pipeline))
+        });
+        let answers: BoxStream<'s, _> = Box::pin(answers);
+        Box::pin(std::future::ready(Ok(answers)))
+    }
+
+    async fn vote(&mut self, rpc: VoteAsk, option: RPCOption) -> Result<VoteReply, RpcError> {
+        let bytes = self.ask(Kind::Vote, message::encode_vote(&rpc), &option).await?;
+        message::decode_vote_reply(bytes).map_err(|error| malformed(&error))
+    }
+
+    async fn pre_vote(&mut self, rpc: VoteAsk, option: RPCOption) -> Result<VoteReply, RpcError> {
+        let bytes = self.ask(Kind::PreVote, message::encode_vote(&rpc), &option).await?;
+        message::decode_vote_reply(bytes).map_err(|error| malformed(&error))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: RaftVote,
+        snapshot: RaftSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Group>, StreamingError<Group>> {
+        let _transfer = self.peers.transfers.begin(self.target.0, snapshot.snapshot.mark.index);
+        let (env, link) = (self.peers.env.clone(), self.stream());
+        let send = async move {
+            let dump = snapshot.snapshot.dump.clone();
+            let head = SnapshotHead {
+                vote,
+                meta: snapshot.meta,
+                position: snapshot.snapshot.end,
+                len: dump.len() as u64,
+                crc: crc32fast::hash(&dump),
+            };
+            let head = link.call(Kind::SnapshotStart, vec![message::encode_snapshot_head(&head)]);
+            within(&env, CHUNK_LIMIT, head).await?;
+            for start in (0..dump.len()).step_by(CHUNK_BYTES) {
+                let chunk = dump.slice(start..dump.len().min(start + CHUNK_BYTES));
+                let sent = link.call(Kind::SnapshotChunk, message::encode_chunk(start as u64, chunk));
+                within(&env, CHUNK_LIMIT, sent).await?;
+            }
+            within(&env, INSTALL_LIMIT, link.call(Kind::SnapshotInstall, Vec::new())).await
+        };
+        let sent = race(cancel, send).await;
+        let answer = match sent {
+            Either::Left(closed) => return Err(StreamingError::Closed(closed)),
+            Either::Right(answer) => answer.map_err(|error| streaming_error(&error))?,
+        };
+        let vote = message::decode_vote_only(answer);
+        vote.map(SnapshotResponse::new).map_err(|error| StreamingError::Network(NetworkError::new(&error)))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        ask: TransferAsk,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Group>, RpcError> {
+        // The outcome shows in the next election; the answer only says that the request arrived.
+        self.ask(Kind::Transfer, message::encode_transfer(&ask), &option).await.map(|_| Ok(()))
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let waits = (0..).map(|n: u32| Duration::from_millis(50 << n.min(5)).min(Duration::from_secs(1)));
+        Some(Backoff::new(waits))
+    }
+}

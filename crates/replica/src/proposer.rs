@@ -1,0 +1,253 @@
+//! From commands to entries: what arrives while earlier entries are on their way becomes the next one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
+use openraft::impls::ProgressResponder;
+use timbermq_commitlog::CommitLog;
+use timbermq_env::Env;
+use timbermq_machine::batch::BatchBuilder;
+use timbermq_machine::{Proposal, Reply, View};
+use timbermq_types::NodeId;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::peer::suspicion::Raft;
+use crate::race::{Either, race};
+use crate::raft::{Batch, Group};
+
+/// Commands waiting to be gathered.
+const QUEUE_MAX: usize = 16 * 1024;
+
+/// Why a command has no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Another replica leads. Nothing was proposed.
+    #[error("this replica does not lead; the leader is {leader:?}")]
+    NotLeader {
+        /// Who leads, when known.
+        leader: Option<NodeId>,
+    },
+    /// No majority answers. Nothing was proposed.
+    #[error("the replica has no quorum")]
+    NoQuorum,
+    /// Too much is waiting. Nothing was proposed.
+    #[error("too much is waiting to be written")]
+    Overloaded,
+    /// The command is longer than an entry may be. Nothing was proposed.
+    #[error("the command has {bytes} bytes, more than fit into an entry")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// It may or may not be carried out.
+    #[error("the outcome is not known")]
+    OutcomeUnknown,
+    /// The replica is stopping. Nothing was proposed.
+    #[error("the replica is stopping")]
+    Stopping,
+}
+
+/// Counts the bytes of a command for as long as its outcome is open.
+struct Budget {
+    used: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Budget {
+    fn take(used: &Arc<AtomicUsize>, bytes: usize, max: usize) -> Option<Self> {
+        let before = used.fetch_add(bytes, Ordering::AcqRel);
+        let budget = Self { used: Arc::clone(used), bytes };
+        // A command always passes when nothing waits, or a long one would never.
+        (before == 0 || before + bytes <= max).then_some(budget)
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+struct Waiting {
+    proposal: Proposal,
+    reply: oneshot::Sender<Result<Reply, ProposeError>>,
+    budget: Budget,
+}
+
+/// Takes commands from any thread.
+#[derive(Clone)]
+pub(crate) struct Proposer {
+    env: Env,
+    log: CommitLog,
+    queue: mpsc::Sender<Waiting>,
+    used: Arc<AtomicUsize>,
+    in_flight_bytes_max: usize,
+    deadline: Duration,
+}
+
+impl Proposer {
+    pub async fn propose(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
+        let bytes = proposal.batch_bytes();
+        if !BatchBuilder::new().fits(&proposal) {
+            return Err(ProposeError::TooLarge { bytes });
+        }
+        if self.log.is_overloaded() {
+            return Err(ProposeError::Overloaded);
+        }
+        let budget = Budget::take(&self.used, bytes, self.in_flight_bytes_max).ok_or(ProposeError::Overloaded)?;
+        let (reply, outcome) = oneshot::channel();
+        self.queue.try_send(Waiting { proposal, reply, budget }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
+        })?;
+        match self.env.timeout(self.deadline, outcome).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(ProposeError::OutcomeUnknown),
+        }
+    }
+
+    /// Bytes of commands whose outcome is open.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+}
+
+/// What the gathering end needs.
+pub(crate) struct ProposerOptions {
+    pub env: Env,
+    pub raft: Raft,
+    pub log: CommitLog,
+    pub view: View,
+    pub in_flight_bytes_max: usize,
+    pub batch_bytes_max: usize,
+    pub batches_in_flight: usize,
+    pub deadline: Duration,
+}
+
+/// Starts the proposer. It ends when `stop` is closed, and answers what it has not proposed.
+pub(crate) fn start(options: ProposerOptions, stop: mpsc::Sender<()>) -> Proposer {
+    let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+    let proposer = Proposer {
+        env: options.env.clone(),
+        log: options.log.clone(),
+        queue,
+        used: Arc::default(),
+        in_flight_bytes_max: options.in_flight_bytes_max,
+        deadline: options.deadline,
+    };
+    options.env.clone().spawn("raft.proposer", run(options, waiting, stop));
+    proposer
+}
+
+type Replies = Vec<(oneshot::Sender<Result<Reply, ProposeError>>, Budget)>;
+
+async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, stop: mpsc::Sender<()>) {
+    let mut under_way = FuturesUnordered::new();
+    // A command that did not fit into the last batch.
+    let mut left_over: Option<Waiting> = None;
+    loop {
+        if left_over.is_none() || under_way.len() >= options.batches_in_flight {
+            let may_propose = under_way.len() < options.batches_in_flight;
+            let next = async {
+                if may_propose { waiting.recv().await } else { std::future::pending().await }
+            };
+            let idle = under_way.is_empty();
+            let answered = async {
+                if idle { std::future::pending().await } else { under_way.next().await }
+            };
+            match race(answered, race(next, stop.closed())).await {
+                Either::Left(_) => continue,
+                Either::Right(Either::Left(Some(one))) => left_over = Some(one),
+                Either::Right(_) => break,
+            }
+        }
+        let Some(first) = left_over.take() else { continue };
+        let (batch, replies) = gather(&options, first, &mut waiting, &mut left_over);
+        if replies.is_empty() {
+            continue;
+        }
+        let (responder, outcome) = ProgressResponder::<Group, _>::complete_only();
+        // Handed over in order, before the next is gathered.
+        match options.raft.client_write_ff(batch, Some(responder)).await {
+            Ok(()) => under_way.push(async move {
+                match outcome.await {
+                    Ok(result) => answer(replies, result.map(|response| response.data.0)),
+                    // The engine stopped with the entry in its hands.
+                    Err(_) => refuse(replies, &ProposeError::OutcomeUnknown),
+                }
+            }),
+            Err(_) => refuse(replies, &ProposeError::Stopping),
+        }
+    }
+    waiting.close();
+    while let Ok(one) = waiting.try_recv() {
+        let _ = one.reply.send(Err(ProposeError::Stopping));
+    }
+}
+
+/// Everything that waits, as far as it fits.
+fn gather(
+    options: &ProposerOptions,
+    first: Waiting,
+    waiting: &mut mpsc::Receiver<Waiting>,
+    left_over: &mut Option<Waiting>,
+) -> (Batch, Replies) {
+    let mut batch = BatchBuilder::new();
+    let mut replies = Replies::new();
+    let mut next = Some(first);
+    while let Some(one) = next.take() {
+        // Nobody waits for it any more, and it was not proposed.
+        if !one.reply.is_closed() {
+            let fits = batch.bytes() + one.proposal.batch_bytes() <= options.batch_bytes_max && batch.fits(&one.proposal);
+            if !fits && !batch.is_empty() {
+                *left_over = Some(one);
+                break;
+            }
+            batch.push(&one.proposal);
+            replies.push((one.reply, one.budget));
+        }
+        next = waiting.try_recv().ok();
+    }
+    let at = options.view.last_at().max(options.env.wall());
+    (Batch(batch.seal(at)), replies)
+}
+
+fn refuse(replies: Replies, error: &ProposeError) {
+    for (reply, _budget) in replies {
+        let _ = reply.send(Err(error.clone()));
+    }
+}
+
+fn answer(waiting: Replies, outcome: Result<Vec<Reply>, ClientWriteError<Group>>) {
+    match outcome {
+        Ok(replies) if replies.len() == waiting.len() => {
+            for ((waiting, _budget), reply) in waiting.into_iter().zip(replies) {
+                let _ = waiting.send(Ok(reply));
+            }
+        }
+        Ok(_) => refuse(waiting, &ProposeError::OutcomeUnknown),
+        Err(error) => refuse(waiting, &write_error(error)),
+    }
+}
+
+/// What a refused write means for whoever proposed it.
+pub(crate) fn write_error(error: ClientWriteError<Group>) -> ProposeError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => forward_error(&forward),
+        ClientWriteError::LogEntryDiscarded(_) => ProposeError::OutcomeUnknown,
+        ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => {
+            ProposeError::OutcomeUnknown
+        }
+    }
+}
+
+pub(crate) fn forward_error(forward: &ForwardToLeader<Group>) -> ProposeError {
+    match (forward.reason, forward.leader_id) {
+        (ForwardReason::LeaseExpired, _) | (ForwardReason::NotLeader, None) => ProposeError::NoQuorum,
+        (_, leader) => ProposeError::NotLeader { leader: leader.map(NodeId) },
+    }
+}

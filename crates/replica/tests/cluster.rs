@@ -1,0 +1,264 @@
+//! Whole groups over loopback: elections, failures, restarts, membership.
+
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use harness::{Cluster, PATIENCE, Place, block_on, config, eventually, failure, group, member};
+use timbermq_replica::{BarrierError, ProposeError, Retention};
+use timbermq_types::NodeId;
+
+#[test]
+fn ten_thousand_commands_survive_their_leader_and_all_replicas_agree() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    let start = Instant::now();
+    let mut done = cluster.write(leader, "a", 10_000);
+    println!("10000 commands in {:?}", start.elapsed());
+    assert_eq!(done.len(), 10_000, "nothing failed, so nothing may be refused");
+    cluster.agree();
+    assert_eq!(block_on(cluster.places[leader].replica().read_barrier()), Ok(()));
+
+    // Kill the leader in the middle of writing.
+    let writer = cluster.places[leader].replica().clone();
+    let more = std::thread::spawn(move || {
+        let names: Vec<String> = (0..2_000).map(|n| format!("b{n}")).collect();
+        let outcomes = block_on(futures_util::future::join_all(names.iter().map(|name| writer.propose(group(name)))));
+        names.into_iter().zip(outcomes).filter(|(_, o)| o.is_ok()).map(|(name, _)| name).collect::<Vec<_>>()
+    });
+    std::thread::sleep(Duration::from_millis(20));
+    let killed = Instant::now();
+    cluster.places[leader].kill();
+    let next = cluster.leader();
+    println!("takeover in {:?}", killed.elapsed());
+    assert_ne!(next, leader);
+    done.extend(more.join().unwrap());
+    cluster.assert_has(next, &done);
+    done.extend(cluster.write(next, "c", 500));
+    cluster.agree();
+
+    // The old leader comes back without what its index had not made durable.
+    cluster.start(leader);
+    done.extend(cluster.write(cluster.leader(), "d", 100));
+    cluster.agree();
+    for n in 0..3 {
+        cluster.assert_has(n, &done);
+    }
+}
+
+#[test]
+fn a_group_restarts_from_its_disks() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let mut done = cluster.write(cluster.leader(), "a", 1_000);
+    cluster.agree();
+    for n in 0..3 {
+        if n == 1 { cluster.places[n].stop() } else { cluster.places[n].kill() }
+    }
+    for n in 0..3 {
+        cluster.start(n);
+    }
+    let leader = cluster.leader();
+    done.extend(cluster.write(leader, "b", 100));
+    assert_eq!(done.len(), 1_100);
+    cluster.agree();
+    for n in 0..3 {
+        cluster.assert_has(n, &done);
+    }
+    // The orderly one had nothing to replay.
+    assert!(cluster.places[1].replica().view().applied().is_some());
+}
+
+#[test]
+fn a_leader_without_followers_says_so() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.write(leader, "a", 10);
+    for n in (0..3).filter(|n| *n != leader) {
+        cluster.places[n].kill();
+    }
+    let replica = cluster.places[leader].replica().clone();
+    eventually("the quorum is seen to be lost", PATIENCE, || (!replica.role().borrow().has_quorum).then_some(()));
+    let outcome = eventually("commands are refused", PATIENCE, || match block_on(replica.propose(group("b"))) {
+        Err(ProposeError::OutcomeUnknown) => None,
+        other => Some(other),
+    });
+    assert!(matches!(outcome, Err(ProposeError::NoQuorum | ProposeError::NotLeader { leader: None })), "{outcome:?}");
+    assert!(matches!(
+        block_on(replica.read_barrier()),
+        Err(BarrierError::NoQuorum | BarrierError::NotLeader { leader: None })
+    ));
+}
+
+#[test]
+fn a_follower_tells_who_leads() {
+    let cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    let other = (leader + 1) % 3;
+    let id = cluster.places[leader].config.node;
+    let replica = cluster.places[other].replica();
+    eventually("the follower knows", PATIENCE, || (replica.role().borrow().leader == Some(id)).then_some(()));
+    assert_eq!(block_on(replica.propose(group("x"))), Err(ProposeError::NotLeader { leader: Some(id) }));
+    assert_eq!(block_on(replica.read_barrier()), Err(BarrierError::NotLeader { leader: Some(id) }));
+}
+
+fn short_retention(config: &mut timbermq_replica::ReplicaConfig) {
+    config.retention = Retention {
+        bytes: 200 << 10,
+        mark_bytes: 50 << 10,
+        check_interval: Duration::from_millis(50),
+        ..Retention::default()
+    };
+}
+
+#[test]
+fn a_follower_beyond_the_retained_log_comes_back_by_snapshot_and_log() {
+    let mut cluster = Cluster::with_segments(3, 64 << 10, short_retention);
+    let leader = cluster.leader();
+    let mut done = cluster.write(leader, "a", 200);
+    cluster.agree();
+    let away = (leader + 1) % 3;
+    let behind = cluster.places[away].replica().log().last().unwrap();
+    cluster.places[away].kill();
+    let mut round = 0;
+    eventually("the log has moved on", Duration::from_secs(60), || {
+        done.extend(cluster.write(leader, &format!("b{round}-"), 500));
+        round += 1;
+        let purged = cluster.places[leader].replica().log().last_purged()?;
+        (purged.index.0 > behind.index.0 + 10).then_some(())
+    });
+    let log = cluster.places[leader].replica().log().clone();
+    eventually("files are gone as well", PATIENCE, || (log.segments().len() < 12).then_some(()));
+    cluster.start(away);
+    let replica = cluster.places[away].replica().clone();
+    eventually("a snapshot came", PATIENCE, || replica.log().last_purged().filter(|purged| purged.index > behind.index));
+    done.extend(cluster.write(cluster.leader(), "c", 100));
+    cluster.agree();
+    cluster.assert_has(away, &done);
+    // And what it was given survives a crash.
+    cluster.places[away].kill();
+    cluster.start(away);
+    cluster.agree();
+    cluster.assert_has(away, &done);
+}
+
+#[test]
+fn an_empty_replica_takes_the_place_of_a_dead_one() {
+    let mut cluster = Cluster::with_segments(3, 64 << 10, short_retention);
+    let leader = cluster.leader();
+    let mut done = cluster.write(leader, "a", 3_000);
+    let dead = (leader + 1) % 3;
+    cluster.places[dead].kill();
+    let old = cluster.places[dead].config.node;
+    let slot = cluster.places[dead].config.slot;
+    let new = member(9, slot.0);
+    let mut members = cluster.places[leader].config.members.clone();
+    members.retain(|member| member.node != old);
+    members.push(new.clone());
+    let mut config = config(new.node, members, cluster.root.path().join("n9"));
+    config.bootstrap = false;
+    short_retention(&mut config);
+    cluster.places[dead] = Place { config, store: Default::default(), running: None };
+    cluster.start(dead);
+    let replica = cluster.places[leader].replica().clone();
+    block_on(replica.add_learner(new.node, new.addr.clone())).unwrap();
+    block_on(replica.replace(old, new.node)).unwrap();
+    done.extend(cluster.write(leader, "b", 100));
+    cluster.agree();
+    cluster.assert_has(dead, &done);
+    let voters: Vec<_> = replica.status().members.into_iter().map(|member| (member.node, member.voter)).collect();
+    assert!(voters.contains(&(NodeId(9), true)) && !voters.iter().any(|(node, _)| *node == old), "{voters:?}");
+    // It counts: with another one gone, the group still works.
+    let third = (0..3).find(|n| *n != leader && *n != dead).unwrap();
+    cluster.places[third].kill();
+    let leader = cluster.leader();
+    assert_eq!(cluster.write(leader, "c", 50).len(), 50);
+    cluster.agree();
+}
+
+#[test]
+fn a_replica_that_lost_its_data_is_not_let_in_again() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.write(leader, "a", 100);
+    cluster.agree();
+    let wiped = (leader + 1) % 3;
+    cluster.places[wiped].kill();
+    let dir = cluster.places[wiped].config.data_dir.clone();
+    std::fs::remove_dir_all(&dir).unwrap();
+    cluster.places[wiped].store = Default::default();
+    cluster.start(wiped);
+    let failure = failure(cluster.places[wiped].replica(), PATIENCE).expect("it is told");
+    assert!(failure.message.contains("new node id"), "{failure}");
+    assert_eq!(cluster.places[wiped].replica().log().last(), None, "it got nothing");
+    assert_eq!(cluster.write(cluster.leader(), "b", 10).len(), 10);
+}
+
+#[test]
+fn a_log_without_identity_or_with_an_index_ahead_of_it_is_refused() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.write(cluster.leader(), "a", 10);
+    cluster.places[0].stop();
+    let dir = cluster.places[0].config.data_dir.clone();
+    std::fs::rename(dir.join("identity"), dir.join("elsewhere")).unwrap();
+    assert!(cluster.places[0].try_start_error(1 << 20).contains("Missing"));
+    std::fs::rename(dir.join("elsewhere"), dir.join("identity")).unwrap();
+    std::fs::rename(dir.join("log"), dir.join("log2")).unwrap();
+    assert!(cluster.places[0].try_start_error(1 << 20).contains("IndexAhead"));
+    std::fs::remove_dir_all(dir.join("log")).unwrap();
+    std::fs::rename(dir.join("log2"), dir.join("log")).unwrap();
+    cluster.start(0);
+    assert_eq!(cluster.write(cluster.leader(), "b", 10).len(), 10);
+}
+
+#[test]
+fn nothing_is_applied_before_it_is_durable_here_and_heartbeats_do_not_wait_for_the_disk() {
+    let cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.write(leader, "a", 100);
+    cluster.agree();
+    let slow = (leader + 1) % 3;
+    let disk = cluster.places[slow].running.as_ref().unwrap().disk.clone();
+    disk.set_stalled(true);
+    let done = cluster.write(leader, "b", 100);
+    assert_eq!(done.len(), 100, "the other two are a majority");
+    let (fast, replica) = (cluster.places[leader].replica(), cluster.places[slow].replica());
+    let target = fast.view().applied().unwrap();
+    eventually("the entries are here", PATIENCE, || (replica.log().last()? >= target).then_some(()));
+    eventually("it is known that they are committed", PATIENCE, || {
+        let applied = replica.view().applied()?;
+        let durable = replica.log().durable()?;
+        assert!(applied.index <= durable, "{applied} is applied, {durable} is durable");
+        (durable < target.index).then_some(())
+    });
+    // Several times the lease: the slow one neither stands for election nor applies anything.
+    let term = fast.role().borrow().term;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        let (applied, durable) = (replica.view().applied().unwrap(), replica.log().durable().unwrap());
+        assert!(applied.index <= durable && durable < target.index, "{applied} {durable}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(replica.role().borrow().term, term);
+
+    // With both followers' disks held up nothing can be committed, but the leader knows that they follow it.
+    let other = (leader + 2) % 3;
+    let other_disk = cluster.places[other].running.as_ref().unwrap().disk.clone();
+    other_disk.set_stalled(true);
+    let pending = {
+        let replica = fast.clone();
+        std::thread::spawn(move || block_on(replica.propose(group("c"))))
+    };
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        let role = *fast.role().borrow();
+        assert!(role.is_leader && role.has_quorum, "{role:?}");
+        assert_eq!(block_on(fast.read_barrier()), Ok(()));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!pending.is_finished(), "nothing is acknowledged on one disk");
+    disk.set_stalled(false);
+    other_disk.set_stalled(false);
+    pending.join().unwrap().unwrap();
+    cluster.agree();
+    cluster.assert_has(slow, &done);
+}

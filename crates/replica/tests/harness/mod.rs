@@ -1,0 +1,314 @@
+//! A broker group in one process: each replica on its own thread and runtime, over real sockets and files.
+#![allow(dead_code)] // each test binary uses its part
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use timbermq_commitlog::{CommitLog, LogOptions};
+use timbermq_env::{Disk, DiskEntry, DiskFile, DiskSpace, Env, OpenMode};
+use timbermq_machine::{Machine, MemoryStore, Proposal, PutGroup, Store};
+use timbermq_replica::{Member, NodeAddr, Replica, ReplicaConfig, ReplicaFailure, Timing};
+use timbermq_types::{GroupConfig, GroupName, NodeId, Slot};
+use tokio::sync::oneshot;
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    timbermq_sync::block_on(future)
+}
+
+/// Waits until `ready` gives a value.
+pub fn eventually<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "not in {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A disk whose syncs can be held up.
+#[derive(Clone)]
+pub struct StallDisk {
+    inner: Arc<dyn Disk>,
+    stall: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl StallDisk {
+    pub fn new(inner: Arc<dyn Disk>) -> Self {
+        Self { inner, stall: Arc::new((Mutex::new(false), Condvar::new())) }
+    }
+
+    pub fn set_stalled(&self, stalled: bool) {
+        *self.stall.0.lock().unwrap() = stalled;
+        self.stall.1.notify_all();
+    }
+}
+
+impl Disk for StallDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.inner.open(path, mode)?;
+        Ok(Box::new(StallFile { file, stall: Arc::clone(&self.stall) }))
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<DiskEntry>> {
+        self.inner.list(dir)
+    }
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.inner.create_dir_all(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.sync_dir(dir)
+    }
+    fn space(&self, dir: &Path) -> io::Result<DiskSpace> {
+        self.inner.space(dir)
+    }
+}
+
+struct StallFile {
+    file: Box<dyn DiskFile>,
+    stall: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl DiskFile for StallFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(data, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        let stalled = self.stall.0.lock().unwrap();
+        drop(self.stall.1.wait_while(stalled, |stalled| *stalled).unwrap());
+        self.file.sync_data()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+}
+
+/// One replica and the thread it lives on.
+pub struct Running {
+    pub replica: Replica,
+    pub disk: StallDisk,
+    end: oneshot::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+/// A place for a replica: what stays when it is not running.
+pub struct Place {
+    pub config: ReplicaConfig,
+    pub store: Arc<MemoryStore>,
+    pub running: Option<Running>,
+}
+
+pub struct Cluster {
+    pub root: tempfile::TempDir,
+    pub places: Vec<Place>,
+    pub segment_bytes: u64,
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub fn member(node: u64, slot: u32) -> Member {
+    let peer_addr = format!("127.0.0.1:{}", free_port());
+    Member { node: NodeId(node), addr: NodeAddr { slot: Slot(slot), peer_addr, broker_addr: format!("b{node}:10911") } }
+}
+
+impl Place {
+    pub fn start(&mut self, segment_bytes: u64) {
+        assert!(self.running.is_none());
+        let (config, store) = (self.config.clone(), Arc::clone(&self.store));
+        let (tx, rx) = std::sync::mpsc::channel();
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let mut env: Env = timbermq_host::env();
+                let disk = StallDisk::new(Arc::clone(&env.disk));
+                env.disk = Arc::new(disk.clone());
+                let options = LogOptions {
+                    group: config.group.clone(),
+                    segment_bytes,
+                    cache_bytes: 256 << 10,
+                    fill_ahead_bytes: 0,
+                    ..LogOptions::default()
+                };
+                env.disk.create_dir_all(&config.data_dir.join("log")).unwrap();
+                let (log, _) = CommitLog::open(&env, &config.data_dir.join("log"), options).unwrap();
+                let machine = Machine::open(store).unwrap();
+                let replica = Replica::start(env, config, log, machine).await;
+                let started = replica.map(|replica| (replica.clone(), disk, replica));
+                match started {
+                    Ok((mine, disk, theirs)) => {
+                        tx.send(Ok((theirs, disk))).unwrap();
+                        if ended.await.unwrap_or(false) {
+                            mine.shutdown().await;
+                        }
+                    }
+                    Err(error) => tx.send(Err(error)).unwrap(),
+                }
+            });
+        });
+        let (replica, disk) = rx.recv().unwrap().unwrap();
+        self.running = Some(Running { replica, disk, end, thread });
+    }
+
+    pub fn try_start_error(&mut self, segment_bytes: u64) -> String {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.start(segment_bytes)));
+        let panic = result.expect_err("it started");
+        panic.downcast_ref::<String>().cloned().unwrap_or_default()
+    }
+
+    pub fn replica(&self) -> &Replica {
+        &self.running.as_ref().expect("it runs").replica
+    }
+
+    /// Ends every task at once, as the end of its process would; what the store had not made durable is lost.
+    pub fn kill(&mut self) {
+        self.end(false);
+        self.store.crash(0);
+    }
+
+    pub fn stop(&mut self) {
+        self.end(true);
+    }
+
+    fn end(&mut self, orderly: bool) {
+        let Running { replica, disk, end, thread } = self.running.take().expect("it runs");
+        disk.set_stalled(false);
+        let log = replica.log().clone();
+        end.send(orderly).unwrap();
+        thread.join().unwrap();
+        drop(replica);
+        block_on(log.close());
+    }
+}
+
+impl Cluster {
+    pub fn new(replicas: u32, adjust: impl Fn(&mut ReplicaConfig)) -> Self {
+        Self::with_segments(replicas, 1 << 20, adjust)
+    }
+
+    pub fn with_segments(replicas: u32, segment_bytes: u64, adjust: impl Fn(&mut ReplicaConfig)) -> Self {
+        let members: Vec<Member> = (0..replicas).map(|n| member(u64::from(n) + 1, n)).collect();
+        let root = tempfile::tempdir().unwrap();
+        let places = members
+            .iter()
+            .map(|me| {
+                let mut config = config(me.node, members.clone(), root.path().join(format!("n{}", me.node)));
+                adjust(&mut config);
+                Place { config, store: Arc::default(), running: None }
+            })
+            .collect();
+        let mut cluster = Self { root, places, segment_bytes };
+        for place in &mut cluster.places {
+            place.start(segment_bytes);
+        }
+        cluster
+    }
+
+    pub fn start(&mut self, n: usize) {
+        self.places[n].start(self.segment_bytes);
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = (usize, &Replica)> {
+        self.places.iter().enumerate().filter_map(|(n, place)| place.running.as_ref().map(|r| (n, &r.replica)))
+    }
+
+    /// The replica that leads and may be used.
+    pub fn leader(&self) -> usize {
+        eventually("a leader", PATIENCE, || {
+            self.running().find(|(_, replica)| {
+                let role = *replica.role().borrow();
+                role.is_leader && role.has_quorum
+            })
+        })
+        .0
+    }
+
+    /// Waits until all running replicas have applied the same and checks that they are the same.
+    pub fn agree(&self) {
+        eventually("all have applied the same", PATIENCE, || {
+            let applied: BTreeSet<_> = self.running().map(|(_, replica)| replica.view().applied()).collect();
+            (applied.len() == 1).then_some(())
+        });
+        let digests: BTreeSet<_> = self
+            .running()
+            .map(|(_, replica)| (replica.view().digest(), replica.view().small_state_digest(), replica.log().end_position()))
+            .collect();
+        assert_eq!(digests.len(), 1, "{digests:?}");
+    }
+
+    /// Proposes `count` groups through `leader`, many at a time; returns the names that were acknowledged.
+    pub fn write(&self, leader: usize, prefix: &str, count: usize) -> Vec<String> {
+        let replica = self.places[leader].replica().clone();
+        let names: Vec<String> = (0..count).map(|n| format!("{prefix}{n}")).collect();
+        let done = names.chunks(256).flat_map(|chunk| {
+            let proposals = chunk.iter().map(|name| replica.propose(group(name)));
+            let outcomes = block_on(futures_util::future::join_all(proposals));
+            chunk.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        });
+        done.collect()
+    }
+
+    pub fn assert_has(&self, n: usize, names: &[String]) {
+        let view = self.places[n].replica().view();
+        let lost: Vec<_> = names.iter().filter(|name| view.group(name).is_none()).take(5).collect();
+        assert!(lost.is_empty(), "replica {n} lacks {lost:?}");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for place in &mut self.places {
+            if place.running.is_some() && !std::thread::panicking() {
+                place.stop();
+            }
+        }
+    }
+}
+
+pub fn config(node: NodeId, members: Vec<Member>, dir: PathBuf) -> ReplicaConfig {
+    let mut config = ReplicaConfig::new("test", "broker-a", node, members, dir);
+    config.timing = Timing {
+        heartbeat: Duration::from_millis(100),
+        election_min: Duration::from_millis(500),
+        election_max: Duration::from_millis(700),
+    };
+    config
+}
+
+pub fn group(name: &str) -> Proposal {
+    Proposal::from(PutGroup { config: GroupConfig::new(GroupName::new(name).unwrap()), if_absent: false })
+}
+
+pub fn failure(replica: &Replica, limit: Duration) -> Option<ReplicaFailure> {
+    let (tx, rx) = std::sync::mpsc::channel();
+    let replica = replica.clone();
+    std::thread::spawn(move || {
+        let _ = tx.send(block_on(replica.failed()));
+    });
+    rx.recv_timeout(limit).ok()
+}
+
+pub fn durable_applied(store: &MemoryStore) -> Option<timbermq_types::LogId> {
+    store.durable_applied()
+}
