@@ -60,15 +60,9 @@ pub enum Failure {
     /// Nothing of that kind is there.
     #[error("{0}")]
     NotFound(String),
-    /// The subscription's expression cannot be understood.
-    #[error("{0}")]
-    SubscriptionBad(String),
     /// The group, or its subscription to this topic, is not known here (yet).
     #[error("the consumer's subscription not exist")]
     SubscriptionMissing,
-    /// A newer subscription is known than the request has.
-    #[error("the consumer's subscription not latest")]
-    SubscriptionStale,
     /// Nobody of the group is connected.
     #[error("the consumer group[{0}] not online")]
     ConsumerOffline(String),
@@ -100,9 +94,7 @@ impl Failure {
             Failure::MessageIllegal(_) => ResponseCode::MESSAGE_ILLEGAL,
             Failure::Invalid(_) => ResponseCode::INVALID_PARAMETER,
             Failure::NotFound(_) => ResponseCode::QUERY_NOT_FOUND,
-            Failure::SubscriptionBad(_) => ResponseCode::SUBSCRIPTION_PARSE_FAILED,
             Failure::SubscriptionMissing => ResponseCode::SUBSCRIPTION_NOT_EXIST,
-            Failure::SubscriptionStale => ResponseCode::SUBSCRIPTION_NOT_LATEST,
             Failure::ConsumerOffline(_) => ResponseCode::CONSUMER_NOT_ONLINE,
             Failure::ClientTimeout => ResponseCode::CONSUME_MSG_TIMEOUT,
             Failure::Unsupported(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,

@@ -17,6 +17,8 @@ const UNIQUE_HITS_MAX: usize = 32;
 const HITS_MAX: usize = 1_024;
 /// Most bytes of one answer.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a record that tell its length: size and magic.
+const RECORD_HEAD: usize = 8;
 /// Longest stored record.
 const RECORD_BYTES_MAX: usize = timbermq_types::limits::ENTRY_BYTES_MAX;
 
@@ -98,7 +100,7 @@ pub(crate) async fn record_at(context: &Context, position: LogPosition) -> Resul
     let missing = || Failure::Internal(format!("look message by offset failed, {position}"));
     let log = context.replica.log().clone();
     let read = move || -> Option<Bytes> {
-        let head = log.read_at(position, 4).ok()?;
+        let head = log.read_at(position, RECORD_HEAD).ok()?;
         let len = peek_len(&head).ok()??;
         if len > RECORD_BYTES_MAX {
             return None;

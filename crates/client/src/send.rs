@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use timbermq_record::{BatchItem, MessageId, java_string_hash, properties, property, unique_key};
 use timbermq_remoting::body::MessageQueue;
 use timbermq_remoting::header::{SendMessageHeader, SendMessageResponseHeader};
-use timbermq_remoting::{RemotingCommand, RequestCode};
+use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_types::LogPosition;
 
 use crate::client::{Answered, Ask, Client, Repeat};
@@ -238,15 +238,19 @@ impl Client {
     }
 
     async fn choose_queue(&self, topic: &str, choice: &QueueChoice) -> Result<MessageQueue, ClientError> {
-        let queues = self.write_queues(topic).await?;
+        // A queue that is named in full needs no route: the topic may be about to be created by this send.
+        if let QueueChoice::Queue { broker_name: Some(broker_name), queue_id } = choice {
+            return Ok(MessageQueue::new(topic, broker_name, *queue_id));
+        }
+        let queues = match self.write_queues(topic).await {
+            Err(error) if error.code() == Some(ResponseCode::TOPIC_NOT_EXIST) => self.queues_to_be(topic).await?,
+            known => known?,
+        };
         let nth = |n: usize| queues.get(n % queues.len().max(1)).cloned();
         let chosen = match choice {
             QueueChoice::RoundRobin => nth(self.shared.round_robin.fetch_add(1, Ordering::Relaxed)),
             QueueChoice::Key(key) => nth(java_string_hash(key).unsigned_abs() as usize),
-            QueueChoice::Queue { broker_name: Some(broker_name), queue_id } => {
-                return Ok(MessageQueue::new(topic, broker_name, *queue_id));
-            }
-            QueueChoice::Queue { broker_name: None, queue_id } => {
+            QueueChoice::Queue { queue_id, .. } => {
                 nth(0).map(|first| MessageQueue { queue_id: *queue_id, ..first })
             }
         };
@@ -254,6 +258,26 @@ impl Client {
     }
 
     /// An id that no other message has: 80 random bits of this client and a 48-bit count.
+    /// The queues that a topic will have once a first send has created it, where brokers do that: those of the topic whose
+    /// settings it inherits.
+    async fn queues_to_be(&self, topic: &str) -> Result<Vec<MessageQueue>, ClientError> {
+        let missing = || ClientError::Refused {
+            code: Some(ResponseCode::TOPIC_NOT_EXIST),
+            addr: String::new(),
+            reason: format!("topic {topic} does not exist, and brokers do not create topics on first send"),
+        };
+        let template = self.write_queues(DEFAULT_TOPIC).await.map_err(|error| match error.code() {
+            Some(ResponseCode::TOPIC_NOT_EXIST) => missing(),
+            _ => error,
+        })?;
+        let inherits = |queue: &MessageQueue| queue.queue_id < DEFAULT_TOPIC_QUEUES;
+        Ok(template
+            .into_iter()
+            .filter(inherits)
+            .map(|queue| MessageQueue { topic: topic.to_owned(), ..queue })
+            .collect())
+    }
+
     fn next_unique_key(&self) -> String {
         let count = self.shared.sequence.fetch_add(1, Ordering::Relaxed);
         let (address, process) = self.shared.seed;

@@ -151,7 +151,10 @@ impl ReplicaConfig {
         if let Some(me) = me
             && me.addr.slot != self.slot
         {
-            return Some(format!("node {} has slot {}, but the member list says {}", self.node, self.slot, me.addr.slot));
+            return Some(format!(
+                "node {} has slot {}, but the member list says {}",
+                self.node, self.slot, me.addr.slot
+            ));
         }
         for (n, member) in self.members.iter().enumerate() {
             let others = &self.members[n + 1..];

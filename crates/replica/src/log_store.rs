@@ -82,15 +82,18 @@ impl LogStore {
         match arrived {
             Some(Ok(_)) => Ok(()),
             Some(Err(_)) => Err(io::Error::other("the replica is stopping")),
-            None => Err(io::Error::other(format!("entry {index} does not follow the log, whose next index is {}", next()))),
+            None => {
+                Err(io::Error::other(format!("entry {index} does not follow the log, whose next index is {}", next())))
+            }
         }
     }
 }
 
 fn entry(placed: Placed) -> io::Result<Entry> {
     let id = placed.entry.id;
-    Entry::from_placed(placed)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("entry {id}: {error}; a newer version wrote it")))
+    Entry::from_placed(placed).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("entry {id}: {error}; a newer version wrote it"))
+    })
 }
 
 /// A callback for the log, and what it says.
@@ -112,7 +115,9 @@ impl RaftLogReader<Group> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        let (mut from, to) = self.clip(&range);
+        let (from, to) = self.clip(&range);
+        // What is purged is not there; whoever needs it looks at the first entry returned.
+        let mut from = self.log.last_purged().map_or(from, |purged| from.max(purged.index.0 + 1));
         let mut entries = Vec::new();
         while from < to {
             let more = self.entries(from, to, APPLY_READ_BYTES).await?;
@@ -169,7 +174,10 @@ impl RaftLogReader<Group> for LogStore {
             if start.index.0 <= first.index || start.index.0 > last.index || start.term.0 == term {
                 continue;
             }
-            keys.push(raft::to_raft(timbermq_types::LogId::new(timbermq_types::Term(term), LogIndex(start.index.0 - 1))));
+            keys.push(raft::to_raft(timbermq_types::LogId::new(
+                timbermq_types::Term(term),
+                LogIndex(start.index.0 - 1),
+            )));
             term = start.term.0;
         }
         keys.push(last);

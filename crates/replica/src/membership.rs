@@ -126,8 +126,8 @@ mod tests {
         let one = BTreeMap::from([(7, NodeAddr { slot: Slot(2), peer_addr: "a:1".into(), broker_addr: "b:2".into() })]);
         let membership = Membership::new(vec![BTreeSet::from([7])], one).unwrap();
         let golden = [
-            1, 1, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0,
-            b'a', b':', b'1', 3, 0, 0, 0, b'b', b':', b'2',
+            1, 1, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0,
+            0, b'a', b':', b'1', 3, 0, 0, 0, b'b', b':', b'2',
         ];
         assert_eq!(&encode(&membership)[..], &golden[..]);
     }

@@ -152,13 +152,9 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, sto
     loop {
         if left_over.is_none() || under_way.len() >= options.batches_in_flight {
             let may_propose = under_way.len() < options.batches_in_flight;
-            let next = async {
-                if may_propose { waiting.recv().await } else { std::future::pending().await }
-            };
+            let next = async { if may_propose { waiting.recv().await } else { std::future::pending().await } };
             let idle = under_way.is_empty();
-            let answered = async {
-                if idle { std::future::pending().await } else { under_way.next().await }
-            };
+            let answered = async { if idle { std::future::pending().await } else { under_way.next().await } };
             match race(answered, race(next, stop.closed())).await {
                 Either::Left(_) => continue,
                 Either::Right(Either::Left(Some(one))) => left_over = Some(one),
@@ -202,7 +198,8 @@ fn gather(
     while let Some(one) = next.take() {
         // Nobody waits for it any more, and it was not proposed.
         if !one.reply.is_closed() {
-            let fits = batch.bytes() + one.proposal.batch_bytes() <= options.batch_bytes_max && batch.fits(&one.proposal);
+            let fits =
+                batch.bytes() + one.proposal.batch_bytes() <= options.batch_bytes_max && batch.fits(&one.proposal);
             if !fits && !batch.is_empty() {
                 *left_over = Some(one);
                 break;

@@ -2,8 +2,8 @@
 
 use std::pin::pin;
 
-use futures_util::future::select;
 pub(crate) use futures_util::future::Either;
+use futures_util::future::select;
 
 /// The output of whichever ends first; the other is dropped.
 pub(crate) async fn race<A: Future, B: Future>(left: A, right: B) -> Either<A::Output, B::Output> {

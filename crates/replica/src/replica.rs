@@ -57,7 +57,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// The index knows entries that the log does not have.
-    #[error("the index has applied entry {applied}, but the log ends at {last:?}: entries that were durable are gone. {REJOIN}")]
+    #[error(
+        "the index has applied entry {applied}, but the log ends at {last:?}: entries that were durable are gone. {REJOIN}"
+    )]
     IndexAhead {
         /// Last applied entry.
         applied: LogId,
@@ -65,7 +67,9 @@ pub enum StartError {
         last: Option<LogId>,
     },
     /// The log no longer has the entries the index needs.
-    #[error("the index has applied {applied:?}, but the log begins after {purged}: the index was lost or replaced by an older one. {REJOIN}")]
+    #[error(
+        "the index has applied {applied:?}, but the log begins after {purged}: the index was lost or replaced by an older one. {REJOIN}"
+    )]
     IndexBehind {
         /// Last applied entry.
         applied: Option<LogId>,
@@ -499,8 +503,7 @@ async fn reconcile(log: &CommitLog, machine: &Machine) -> Result<(), StartError>
                 Some(mark) if mark.id == applied => {
                     tracing::warn!(mark = %mark.id, "replica.snapshot_installation_resumed");
                     let restarted = restart_log(log, mark.id, mark.end).await;
-                    return restarted
-                        .map_err(|source| StartError::Io { what: "restart the log".into(), source });
+                    return restarted.map_err(|source| StartError::Io { what: "restart the log".into(), source });
                 }
                 _ => return Err(StartError::IndexAhead { applied, last }),
             }
@@ -554,4 +557,3 @@ fn watch_log(env: &Env, log: &CommitLog, failure: &Failure, stop: mpsc::Sender<(
         }
     });
 }
-

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::failure::Failure;
 use crate::peer::suspicion::Raft;
-use crate::race::{Either, race};
 use crate::proposer::{ProposeError, Proposer};
+use crate::race::{Either, race};
 
 /// What a replica is at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

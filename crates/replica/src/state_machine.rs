@@ -221,6 +221,10 @@ impl RaftSnapshotBuilder<Group> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let snapshot = current_snapshot(&self.env, &self.keeper).await?;
-        snapshot.ok_or_else(|| io::Error::other("the log was purged, but the index has no snapshot: the index was lost or replaced by an older one"))
+        snapshot.ok_or_else(|| {
+            io::Error::other(
+                "the log was purged, but the index has no snapshot: the index was lost or replaced by an older one",
+            )
+        })
     }
 }

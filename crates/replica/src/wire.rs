@@ -137,7 +137,10 @@ impl Reader {
         Ok(LogId::new(Term(self.u64()?), LogIndex(self.u64()?)))
     }
 
-    pub fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Malformed>) -> Result<Option<T>, Malformed> {
+    pub fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, Malformed> {
         if self.bool()? { read(self).map(Some) } else { Ok(None) }
     }
 

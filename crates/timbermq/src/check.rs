@@ -113,9 +113,8 @@ fn print(format: Format, findings: &[Finding]) -> Result<(), Failure> {
         .collect();
     let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     output::either(format, &value, || {
-        let line = |finding: &Finding| {
-            format!("{:<4}  {:<width$}  {}", finding.verdict.word(), finding.name, finding.detail)
-        };
+        let line =
+            |finding: &Finding| format!("{:<4}  {:<width$}  {}", finding.verdict.word(), finding.name, finding.detail);
         findings.iter().map(line).collect::<Vec<_>>().join("\n")
     })
 }

@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn global_options_work_after_the_verb() {
-        let cli = Cli::parse_from(["timbermq", "topic", "list", "-o", "json", "--namesrv", "a:1;b:2", "--timeout", "2s"]);
+        let cli =
+            Cli::parse_from(["timbermq", "topic", "list", "-o", "json", "--namesrv", "a:1;b:2", "--timeout", "2s"]);
         assert_eq!((cli.global.output, cli.global.namesrv.as_str()), (Format::Json, "a:1;b:2"));
         assert_eq!(cli.global.timeout, Duration::from_secs(2));
     }

@@ -64,8 +64,12 @@ impl Group {
         for address in data.broker_addrs.values() {
             replicas.insert(address.clone(), ask(session, address).await);
         }
-        let known: Vec<String> =
-            replicas.values().flatten().flat_map(|status| &status.members).map(|member| member.broker.clone()).collect();
+        let known: Vec<String> = replicas
+            .values()
+            .flatten()
+            .flat_map(|status| &status.members)
+            .map(|member| member.broker.clone())
+            .collect();
         for address in known {
             if !replicas.contains_key(&address) {
                 let answer = ask(session, &address).await;
@@ -83,7 +87,17 @@ impl Group {
 
     fn text(&self) -> String {
         let mut rows = Rows::new(&[
-            "NODE", "BROKERID", "ROLE", "ADDRESS", "TERM", "LAST", "COMMITTED", "APPLIED", "LAG", "DISK USED", "VERSION",
+            "NODE",
+            "BROKERID",
+            "ROLE",
+            "ADDRESS",
+            "TERM",
+            "LAST",
+            "COMMITTED",
+            "APPLIED",
+            "LAG",
+            "DISK USED",
+            "VERSION",
         ]);
         for (address, answer) in &self.replicas {
             match answer {
@@ -104,7 +118,17 @@ impl Group {
                     let node = self.node_at(address).map_or_else(|| "?".to_owned(), |node| node.to_string());
                     let rest = || "-".to_owned();
                     rows.push([
-                        node, rest(), "unreachable".to_owned(), address.clone(), rest(), rest(), rest(), rest(), rest(), rest(), rest(),
+                        node,
+                        rest(),
+                        "unreachable".to_owned(),
+                        address.clone(),
+                        rest(),
+                        rest(),
+                        rest(),
+                        rest(),
+                        rest(),
+                        rest(),
+                        rest(),
                     ]);
                 }
             }
@@ -190,12 +214,8 @@ mod tests {
     use timbermq_broker::MemberStatus;
 
     fn status(node: u64, role: &str, term: u64, applied: u64) -> GroupStatus {
-        let member = |node: u64| MemberStatus {
-            node,
-            slot: 0,
-            broker: format!("127.0.0.1:{}", 10_000 + node),
-            matched: None,
-        };
+        let member =
+            |node: u64| MemberStatus { node, slot: 0, broker: format!("127.0.0.1:{}", 10_000 + node), matched: None };
         GroupStatus {
             cluster: "c".into(),
             group: "g".into(),

@@ -21,7 +21,11 @@ use crate::time;
 #[derive(Debug, Subcommand)]
 pub enum GroupCommand {
     /// List consumer groups
-    List,
+    List {
+        /// Also those of tools and of the system
+        #[arg(long)]
+        all: bool,
+    },
     /// Show a group's settings, members and subscriptions
     Show {
         /// The group
@@ -96,7 +100,7 @@ pub fn run(global: &Global, command: GroupCommand) -> Result<(), Failure> {
     let format = global.output;
     session::run(global, |session| async move {
         match command {
-            GroupCommand::List => list(&session, format).await,
+            GroupCommand::List { all } => list(&session, format, all).await,
             GroupCommand::Show { name } => show(&session, format, name.as_str()).await,
             GroupCommand::Lag { name } => lag(&session, format, name.as_str()).await,
             GroupCommand::Reset(args) => reset(&session, format, &args).await,
@@ -105,11 +109,20 @@ pub fn run(global: &Global, command: GroupCommand) -> Result<(), Failure> {
     })
 }
 
-async fn list(session: &Session, format: Format) -> Result<(), Failure> {
+/// Whether a group belongs to tools or to the system: looking at messages makes one too.
+fn is_system(group: &str) -> bool {
+    const NAMES: [&str; 4] = ["DEFAULT_CONSUMER", "TOOLS_CONSUMER", "SELF_TEST_C_GROUP", "FILTERSRV_CONSUMER"];
+    NAMES.contains(&group) || group.starts_with("CID_RMQ_SYS_") || group.starts_with("CID_ONS")
+}
+
+async fn list(session: &Session, format: Format, all: bool) -> Result<(), Failure> {
     let mut rows = Rows::new(&["GROUP", "BROKER", "MEMBERS", "RETRIES", "ENABLED"]);
     let mut items = Vec::new();
     for broker in session.broker_names(None).await? {
         for (name, config) in session.client.group_list(&broker).await? {
+            if !all && is_system(&name) {
+                continue;
+            }
             let members = members(session, &broker, &name).await?.map_or(0, |members| members.connection_set.len());
             items.push(json!({
                 "group": name, "broker": broker, "members": members, "retriesMax": config.retry_max_times,
@@ -273,8 +286,9 @@ async fn reset(session: &Session, format: Format, args: &ResetArgs) -> Result<()
     for queues in &route.queue_datas {
         let request = RemotingCommand::request(RequestCode::INVOKE_BROKER_TO_RESET_OFFSET).with_header(&header);
         let answer = session.client.call_broker(&queues.broker_name, request).await?;
-        let done = ResetOffsetBody::from_json(&answer.body)
-            .map_err(|error| Failure::failed(format!("{} gave an answer that cannot be read: {error}", queues.broker_name)))?;
+        let done = ResetOffsetBody::from_json(&answer.body).map_err(|error| {
+            Failure::failed(format!("{} gave an answer that cannot be read: {error}", queues.broker_name))
+        })?;
         for (queue, offset) in done.offset_table {
             items.push(json!({"broker": queue.broker_name, "queue": queue.queue_id, "offset": offset}));
             rows.push([queue.broker_name, queue.queue_id.to_string(), offset.to_string()]);
@@ -317,7 +331,11 @@ mod tests {
 
     #[test]
     fn a_group_without_an_offset_is_behind_by_everything() {
-        let at = |broker_offset, consumer_offset| ConsumeOffset { broker_offset, consumer_offset, ..ConsumeOffset::default() };
+        let at = |broker_offset, consumer_offset| ConsumeOffset {
+            broker_offset,
+            consumer_offset,
+            ..ConsumeOffset::default()
+        };
         assert_eq!((behind(&at(10, 4)), behind(&at(10, -1)), behind(&at(3, 5))), (6, 10, 0));
     }
 }

@@ -11,6 +11,9 @@ use crate::failure::Failure;
 /// Variable with a log filter for commands that are not servers.
 const FILTER_VARIABLE: &str = "TIMBERMQ_LOG";
 
+/// The engine tells each step of an election at INFO; what an operator needs of it, our own events say.
+const ENGINE_FILTER: &str = "openraft=warn";
+
 /// Starts logging as `logging.format` and `logging.level` say. Once in a process.
 ///
 /// # Errors
@@ -21,7 +24,8 @@ pub fn start(layers: &Layers) -> Result<(), Failure> {
         _ => String::new(),
     };
     let level = text("logging.level");
-    let filter = EnvFilter::try_new(&level)
+    // A later directive for the same target beats this one.
+    let filter = EnvFilter::try_new(format!("{ENGINE_FILTER},{level}"))
         .map_err(|error| Failure::Usage(format!("logging.level: {level:?} is not a log filter: {error}")))?;
     let json = match text("logging.format").as_str() {
         "json" => true,

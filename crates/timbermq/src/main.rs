@@ -1,5 +1,7 @@
 //! The one binary: broker replica, NameServer, local cluster and command line.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 mod check;
 mod cli;
 mod cluster;

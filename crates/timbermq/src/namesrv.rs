@@ -40,7 +40,11 @@ pub fn run(args: &NamesrvArgs) -> Result<(), Failure> {
 
 async fn serve(settings: NamesrvSettings) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
-    let mut config = NamesrvConfig { listen: vec![settings.listen], scan_interval: settings.scan_interval, ..NamesrvConfig::default() };
+    let mut config = NamesrvConfig {
+        listen: vec![settings.listen],
+        scan_interval: settings.scan_interval,
+        ..NamesrvConfig::default()
+    };
     config.limits.broker_timeout = settings.broker_expiry;
     let server = NameServer::start(&timbermq_host::env(), config).await.context("NameServer")?;
     eprintln!("timbermq {} NameServer ready on {}", env!("CARGO_PKG_VERSION"), server.addr());

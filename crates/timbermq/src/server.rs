@@ -103,8 +103,10 @@ async fn serve(settings: ServerSettings, plant: Option<Plant>) -> Result<(), Fai
 
 /// The address that message ids name.
 async fn resolve(address: &str) -> Result<SocketAddr, Failure> {
-    let found: Vec<SocketAddr> =
-        tokio::net::lookup_host(address).await.with_context(|| format!("cannot resolve the broker address {address}"))?.collect();
+    let found: Vec<SocketAddr> = tokio::net::lookup_host(address)
+        .await
+        .with_context(|| format!("cannot resolve the broker address {address}"))?
+        .collect();
     // Ids with an IPv6 address are longer, and old clients do not read them.
     let best = found.iter().find(|address| address.is_ipv4()).or(found.first()).copied();
     best.ok_or_else(|| anyhow!("the broker address {address} has no IP address").into())

@@ -38,8 +38,9 @@ where
 fn addresses(text: &str) -> Result<Vec<String>, Failure> {
     let list: Vec<String> =
         text.split([';', ',']).map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
-    let bad =
-        |item: &&String| item.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err());
+    let bad = |item: &&String| {
+        item.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+    };
     match list.iter().find(bad) {
         Some(item) => Err(Failure::Usage(format!("--namesrv: {item:?} is not host:port"))),
         None if list.is_empty() => Err(Failure::Usage("--namesrv names no NameServer".into())),

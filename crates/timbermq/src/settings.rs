@@ -51,9 +51,9 @@ fn read(path: &Path) -> Result<String, Failure> {
 /// There is no key.
 pub fn split(item: &str) -> Result<(&str, &str), Failure> {
     let parts = item.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
-    parts
-        .filter(|(name, _)| !name.is_empty())
-        .ok_or_else(|| Failure::Usage(format!("--set {item}: write key=value, for example --set log.segment_bytes=1GiB")))
+    parts.filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+        Failure::Usage(format!("--set {item}: write key=value, for example --set log.segment_bytes=1GiB"))
+    })
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@ pub fn utc(ms: i64) -> String {
     /// First millisecond of the year 10000.
     const LIMIT_MS: u64 = 253_402_300_800_000;
     match u64::try_from(ms) {
-        Ok(ms) if ms < LIMIT_MS => {
-            humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
-        }
+        Ok(ms) if ms < LIMIT_MS => humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string(),
         _ => "-".to_owned(),
     }
 }

@@ -158,14 +158,19 @@ async fn show(session: &Session, format: Format, topic: &str) -> Result<(), Fail
 }
 
 async fn create(session: &Session, format: Format, args: &CreateArgs) -> Result<(), Failure> {
-    let settings =
-        TopicSettings { read_queues: args.queues, write_queues: args.queues, perm: args.perm, ..TopicSettings::default() };
+    let settings = TopicSettings {
+        read_queues: args.queues,
+        write_queues: args.queues,
+        perm: args.perm,
+        ..TopicSettings::default()
+    };
     let topic = args.name.as_str();
     let brokers = session.broker_names(args.broker.as_deref()).await?;
     for broker in &brokers {
         session.client.put_topic(broker, topic, &settings).await?;
     }
-    let value = json!({"topic": topic, "queues": args.queues, "perm": show_perm(args.perm.cast_signed()), "brokers": brokers});
+    let value =
+        json!({"topic": topic, "queues": args.queues, "perm": show_perm(args.perm.cast_signed()), "brokers": brokers});
     output::either(format, &value, || {
         format!("topic {topic} has {} in {}", plural(args.queues as usize, "queue"), brokers.join(", "))
     })

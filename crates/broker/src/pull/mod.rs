@@ -14,7 +14,7 @@ use timbermq_remoting::body::MessageModel;
 use timbermq_remoting::header::{PullMessageHeader, PullMessageResponseHeader, UpdateConsumerOffsetHeader};
 use timbermq_remoting::subscription::TAG_EXPRESSION;
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
-use timbermq_session::TagFilter;
+use timbermq_session::{Subscription, TagFilter};
 use timbermq_transport::Responder;
 use timbermq_types::{BrokerId, GroupConfig, GroupName, QueueId, QueueOffset, TopicName, perm};
 
@@ -106,11 +106,18 @@ fn filter(
         return Err(Failure::NotPermitted(format!("the consumer group[{group}] can not consume by broadcast way")));
     }
     let subscription = membership.subscription(group, topic).ok_or(Failure::SubscriptionMissing)?;
-    if subscription.data.sub_version < header.sub_version {
-        return Err(Failure::SubscriptionStale);
-    }
     only_tags(Some(&subscription.data.expression_type))?;
-    Ok(subscription.filter.clone())
+    Ok(effective(subscription, header.sub_version))
+}
+
+/// The filter for a pull that knows version `asked` of the subscription.
+///
+/// A client that pulls with a newer version than its heartbeats announced has changed its subscription, or has merely
+/// been given other queues; what it wants now is not known. Stock brokers refuse such pulls until the next heartbeat, and a
+/// heartbeat that the client skipped because another was under way then costs it twenty seconds. Clients compare
+/// tags themselves, so they are given everything instead: nothing is missed, and nothing waits.
+fn effective(subscription: &Subscription, asked: i64) -> TagFilter {
+    if subscription.data.sub_version < asked { TagFilter::All } else { subscription.filter.clone() }
 }
 
 /// Stores the offset that came with a pull; a follower hands it to the leader. Losing one costs nothing: clients repeat
@@ -242,5 +249,19 @@ impl Position<'_> {
             _ => "NO_MATCHED_MESSAGE",
         };
         Pulled::Answer(self.call.request.respond(code).with_remark(remark).with_header(&header))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use timbermq_remoting::body::SubscriptionData;
+
+    #[test]
+    fn a_newer_subscription_than_is_known_misses_nothing() {
+        let known = Subscription::new(SubscriptionData::for_tags("t", "A || B", 5)).unwrap();
+        assert_eq!(effective(&known, 5), known.filter);
+        assert_eq!(effective(&known, 0), known.filter, "Go pulls with version 0");
+        assert_eq!(effective(&known, 6), TagFilter::All);
     }
 }

@@ -150,8 +150,8 @@ impl Actor {
         let mut frames = FrameReader::default();
         let answer = frames.next(&mut *connection.reader).await?;
         let answer = answer.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "no handshake"))?;
-        let reply = HelloReply::decode(answer.payload)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let reply =
+            HelloReply::decode(answer.payload).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let verdict = match reply {
             HelloReply::Welcome { incarnation } => book.admit(target, incarnation).await?,
             HelloReply::Refused(refusal) => {
@@ -224,9 +224,7 @@ impl Actor {
             }
             let take_calls = unanswered.len() < UNANSWERED_MAX;
             let calls = &mut self.calls;
-            let next_call = async {
-                if take_calls { calls.recv().await } else { std::future::pending().await }
-            };
+            let next_call = async { if take_calls { calls.recv().await } else { std::future::pending().await } };
             let next_frame = frames.next(&mut *connection.reader);
             let event = race(next_frame, race(next_call, &mut timer)).await;
             match event {

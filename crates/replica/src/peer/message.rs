@@ -40,10 +40,21 @@ pub(crate) enum Kind {
 impl Kind {
     pub fn from_byte(byte: u8) -> Option<Self> {
         use Kind::{
-            Append, Failed, Heartbeat, Hello, PreVote, SnapshotChunk, SnapshotInstall, SnapshotStart, Status, Transfer, Vote,
+            Append, Failed, Heartbeat, Hello, PreVote, SnapshotChunk, SnapshotInstall, SnapshotStart, Status, Transfer,
+            Vote,
         };
         [
-            Hello, Append, Heartbeat, Vote, PreVote, Transfer, Status, SnapshotStart, SnapshotChunk, SnapshotInstall, Failed,
+            Hello,
+            Append,
+            Heartbeat,
+            Vote,
+            PreVote,
+            Transfer,
+            Status,
+            SnapshotStart,
+            SnapshotChunk,
+            SnapshotInstall,
+            Failed,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)

@@ -17,7 +17,9 @@ use crate::failure::Failure;
 use crate::membership::NodeAddr;
 use crate::peer::book::PeerBook;
 use crate::peer::link::{Answer, Link, LinkError, LinkOptions, within};
-use crate::peer::message::{self, Append, AppendReply, Kind, PeerStatus, SnapshotHead, TransferAsk, VoteAsk, VoteReply};
+use crate::peer::message::{
+    self, Append, AppendReply, Kind, PeerStatus, SnapshotHead, TransferAsk, VoteAsk, VoteReply,
+};
 use crate::peer::snapshot::CHUNK_BYTES;
 use crate::race::{Either, race};
 use crate::raft::{Group, RaftLogId, RaftVote};

@@ -135,12 +135,9 @@ impl PeerServer {
         let mut serving: FuturesOrdered<Served> = FuturesOrdered::new();
         loop {
             let (more, some) = (serving.len() < REQUESTS_MAX, !serving.is_empty());
-            let request = async {
-                if more { frames.next(&mut *connection.reader).await } else { std::future::pending().await }
-            };
-            let served = async {
-                if some { serving.next().await } else { std::future::pending().await }
-            };
+            let request =
+                async { if more { frames.next(&mut *connection.reader).await } else { std::future::pending().await } };
+            let served = async { if some { serving.next().await } else { std::future::pending().await } };
             // Answers first: that keeps few requests open.
             let event = race(served, request);
             let event = if some { Some(event.await) } else { self.env.timeout(IDLE_LIMIT, event).await };

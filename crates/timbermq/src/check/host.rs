@@ -30,7 +30,10 @@ pub(super) fn clock(env: &Env, data: &DataDir) -> Finding {
     match newest(&data.path.join("log")).and_then(|written| written.duration_since(SystemTime::now()).ok()) {
         Some(ahead) if ahead > AHEAD_MAX => {
             let ahead = humantime::format_duration(Duration::from_secs(ahead.as_secs()));
-            Finding::warn(NAME, format!("{shown}, but the log was written {ahead} later than that: the clock was set back"))
+            Finding::warn(
+                NAME,
+                format!("{shown}, but the log was written {ahead} later than that: the clock was set back"),
+            )
         }
         _ => Finding::ok(NAME, shown),
     }

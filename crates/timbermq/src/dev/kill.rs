@@ -51,11 +51,13 @@ async fn kill(global: &Global, state: &DevState, victim: Victim) -> Result<(), F
     let leader = watch::registered(&session).await.remove(&0);
     let replica = choose(state, victim, leader.as_deref())?;
     let number = replica.number;
-    let process =
-        state.process(replica).ok_or_else(|| Failure::failed(format!("replica {number} is not running at the moment")))?;
+    let process = state
+        .process(replica)
+        .ok_or_else(|| Failure::failed(format!("replica {number} is not running at the moment")))?;
     let before = Instant::now();
-    kill_process(process, Signal::KILL)
-        .map_err(|error| Failure::failed(format!("cannot kill replica {number} (pid {}): {error}", process.as_raw_pid())))?;
+    kill_process(process, Signal::KILL).map_err(|error| {
+        Failure::failed(format!("cannot kill replica {number} (pid {}): {error}", process.as_raw_pid()))
+    })?;
     let was_leader = leader.as_deref() == Some(&replica.address);
     eprintln!(
         "killed replica {number} (pid {}), {}",
@@ -85,11 +87,11 @@ async fn kill(global: &Global, state: &DevState, victim: Victim) -> Result<(), F
 
 fn choose<'a>(state: &'a DevState, victim: Victim, leader: Option<&str>) -> Result<&'a ReplicaState, Failure> {
     match victim {
-        Victim::Replica(number) => state
-            .replicas
-            .iter()
-            .find(|replica| replica.number == number)
-            .ok_or_else(|| Failure::Usage(format!("there is no replica {number}; there are {}", state.replicas.len()))),
+        Victim::Replica(number) => {
+            state.replicas.iter().find(|replica| replica.number == number).ok_or_else(|| {
+                Failure::Usage(format!("there is no replica {number}; there are {}", state.replicas.len()))
+            })
+        }
         Victim::Leader => leader
             .and_then(|address| state.at(address))
             .ok_or_else(|| Failure::failed("nobody leads at the moment; try again, or name a replica by its number")),

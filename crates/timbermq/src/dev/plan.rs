@@ -70,9 +70,7 @@ fn broker_ports(count: u16, base: u16, namesrv: u16) -> Result<Vec<u16>, Failure
 
 /// Fails when a port that the cluster needs is taken, and names all of them.
 fn check_free(namesrv: u16, brokers: &[u16]) -> Result<(), Failure> {
-    let is_taken = |port: &u16| {
-        matches!(TcpListener::bind((Ipv4Addr::LOCALHOST, *port)), Err(error) if error.kind() == io::ErrorKind::AddrInUse)
-    };
+    let is_taken = |port: &u16| matches!(TcpListener::bind((Ipv4Addr::LOCALHOST, *port)), Err(error) if error.kind() == io::ErrorKind::AddrInUse);
     let around = |port: u16| [port - VIP, port, port + 1];
     let mut advice = Vec::new();
     let mut taken = Vec::new();

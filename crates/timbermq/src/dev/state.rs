@@ -52,7 +52,11 @@ impl DevState {
     /// None is running, or the file is not to be trusted.
     pub fn find(port: u16) -> Result<Self, Failure> {
         let path = path(port);
-        let none = || Failure::failed(format!("no local cluster runs with its NameServer on port {port}; start one with: timbermq dev"));
+        let none = || {
+            Failure::failed(format!(
+                "no local cluster runs with its NameServer on port {port}; start one with: timbermq dev"
+            ))
+        };
         let state = match Self::read(&path) {
             Ok(state) => state,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(none()),
@@ -115,7 +119,8 @@ mod tests {
     use super::*;
 
     fn state() -> DevState {
-        let replica = |number, pid| ReplicaState { number, address: format!("127.0.0.1:{number}"), pid, restarted: false };
+        let replica =
+            |number, pid| ReplicaState { number, address: format!("127.0.0.1:{number}"), pid, restarted: false };
         DevState {
             supervisor: std::process::id().cast_signed(),
             namesrv: "127.0.0.1:9876".into(),

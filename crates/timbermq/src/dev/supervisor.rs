@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use timbermq_config::{Layers, Role};
+use timbermq_config::{Layers, Role, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -28,6 +28,8 @@ const START_MAX: Duration = Duration::from_secs(60);
 const FOLLOWERS_MAX: Duration = Duration::from_secs(5);
 /// Patience with the NameServer while the cluster starts.
 const ASK_MAX: Duration = Duration::from_secs(1);
+/// Once this topic has a route, the first send to any other makes that one.
+const FIRST_SEND_TOPIC: &str = "TBW102";
 /// Events waiting to be told.
 const EVENTS_MAX: usize = 64;
 
@@ -37,14 +39,14 @@ const EVENTS_MAX: usize = 64;
 /// It cannot be started, or loses a process for good.
 pub fn run(global: &Global, args: StartArgs, port: u16) -> Result<(), Failure> {
     crate::logging::start_quiet();
-    check_settings(&args.set)?;
+    let makes_topics = check_settings(&args.set)?;
     let program = std::env::current_exe().context("cannot find this program's file")?;
     let plan = Plan::make(&args, port)?;
     let launch = Launch { program, set: args.set };
     let cleaning = Cleaning { state: state::path(port), dir: plan.temporary.then(|| plan.dir.clone()) };
     let outcome = process::runtime()?.block_on(async {
         let mut cluster = Cluster::start(plan, launch, port)?;
-        let outcome = cluster.live(global.output).await;
+        let outcome = cluster.live(global.output, makes_topics).await;
         cluster.stop().await;
         outcome
     });
@@ -55,14 +57,14 @@ pub fn run(global: &Global, args: StartArgs, port: u16) -> Result<(), Failure> {
     outcome
 }
 
-/// What `--set` says must be right before five processes say that it is not.
-fn check_settings(set: &[String]) -> Result<(), Failure> {
+/// What `--set` says must be right before five processes say that it is not. Returns whether sends make topics.
+fn check_settings(set: &[String]) -> Result<bool, Failure> {
     let mut layers = Layers::defaults(Role::Server);
     for item in set {
         let (name, value) = crate::settings::split(item)?;
         layers.flag(name, value)?;
     }
-    Ok(())
+    Ok(layers.get("topic.auto_create").is_some_and(|setting| setting.value == Value::Bool(true)))
 }
 
 /// Removes what other commands and the disk would otherwise keep, however the run ends.
@@ -125,7 +127,12 @@ impl Cluster {
                 .replicas
                 .iter()
                 .filter_map(|replica| {
-                    Some(ReplicaState { number: replica.number?, address: replica.address.clone(), pid: None, restarted: false })
+                    Some(ReplicaState {
+                        number: replica.number?,
+                        address: replica.address.clone(),
+                        pid: None,
+                        restarted: false,
+                    })
                 })
                 .collect(),
         };
@@ -136,13 +143,13 @@ impl Cluster {
     }
 
     /// From the start to the signal that ends it.
-    async fn live(&mut self, format: Format) -> Result<(), Failure> {
+    async fn live(&mut self, format: Format, makes_topics: bool) -> Result<(), Failure> {
         let count = self.plan.replicas.len();
         eprintln!("starting a NameServer and {} in {}", plural(count, "replica"), self.plan.dir.display());
         if count == 1 {
             eprintln!("warning: ONE replica is NOT replicated: what this disk or process loses is lost");
         }
-        if !self.until_ready(count).await? {
+        if !self.until_ready(count, makes_topics).await? {
             return Ok(());
         }
         self.show(format).await?;
@@ -158,7 +165,7 @@ impl Cluster {
     }
 
     /// Waits for a leader and a moment longer for the others. `Ok(false)` when asked to stop meanwhile.
-    async fn until_ready(&mut self, count: usize) -> Result<bool, Failure> {
+    async fn until_ready(&mut self, count: usize, makes_topics: bool) -> Result<bool, Failure> {
         let started = Instant::now();
         let progress = Progress::start();
         let session = Session::new(&timbermq_host::env(), vec![self.state.namesrv.clone()], ASK_MAX);
@@ -166,8 +173,10 @@ impl Cluster {
             let Ok(first) = tokio::time::timeout(START_MAX, leader(&session)).await else { return None };
             let took = started.elapsed();
             let followers = async {
-                while registered(&session).await.len() < count {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                while registered(&session).await.len() < count
+                    || makes_topics && session.client.refresh_route(FIRST_SEND_TOPIC).await.is_err()
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             };
             // Their absence shows in the table.

@@ -110,10 +110,7 @@ mod tests {
             queue: MessageQueue::new("t", "b", queue_id),
             next: 0,
             end: 0,
-            read: times
-                .iter()
-                .map(|at| Message { stored: UnixMillis(*at), ..message(queue_id, 0, b"") })
-                .collect(),
+            read: times.iter().map(|at| Message { stored: UnixMillis(*at), ..message(queue_id, 0, b"") }).collect(),
         };
         let mut cursors = [cursor(0, &[1, 4]), cursor(1, &[]), cursor(2, &[2, 3, 5])];
         let mut order = Vec::new();

@@ -134,10 +134,9 @@ fn explain(topic: &str, error: ClientError) -> Failure {
 
 fn print(format: Format, ack: &SendAck) -> Result<(), Failure> {
     match format {
-        Format::Table => output::line(&format!(
-            "queue {}  offset {}  id {}",
-            ack.queue.queue_id, ack.offset, ack.message_id
-        )),
+        Format::Table => {
+            output::line(&format!("queue {}  offset {}  id {}", ack.queue.queue_id, ack.offset, ack.message_id))
+        }
         Format::Json => output::line(
             &json!({
                 "broker": ack.queue.broker_name, "queue": ack.queue.queue_id, "offset": ack.offset,

@@ -38,15 +38,10 @@ pub(super) fn index(settings: &ServerSettings) -> IndexOptions {
 pub(super) fn replica(settings: &ServerSettings, data_dir: &Path) -> ReplicaConfig {
     let member = |member: &timbermq_config::Member| Member {
         node: member.node,
-        addr: NodeAddr {
-            slot: member.slot,
-            peer_addr: member.peer.clone(),
-            broker_addr: member.broker.clone(),
-        },
+        addr: NodeAddr { slot: member.slot, peer_addr: member.peer.clone(), broker_addr: member.broker.clone() },
     };
     let members = settings.members.iter().map(member).collect();
-    let defaults =
-        ReplicaConfig::new(&settings.cluster, &settings.group, settings.node, members, data_dir.to_owned());
+    let defaults = ReplicaConfig::new(&settings.cluster, &settings.group, settings.node, members, data_dir.to_owned());
     ReplicaConfig {
         peer_listen: settings.listen_peer.clone(),
         timing: Timing {

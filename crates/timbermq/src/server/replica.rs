@@ -104,7 +104,10 @@ impl ReplicaThread {
             runtime.shutdown_background();
             let _ = stopped_tx.send(());
         };
-        std::thread::Builder::new().name("replica".to_owned()).spawn(work).context("cannot start the replica's thread")?;
+        std::thread::Builder::new()
+            .name("replica".to_owned())
+            .spawn(work)
+            .context("cannot start the replica's thread")?;
         Ok(Starting { started, thread: ReplicaThread { stop, stopped } })
     }
 
