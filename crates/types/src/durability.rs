@@ -11,8 +11,9 @@ pub enum Durability {
     /// A majority of replicas has the entry on disk: `fdatasync` returned.
     #[default]
     QuorumFsync,
-    /// A majority of replicas has the entry in the operating system's page cache. Survives the death of processes, not
-    /// of a majority of machines at once.
+    /// A majority of replicas has the entry in the operating system's page cache. Survives the death of any processes. A
+    /// machine that loses power loses what it had not written back yet, and votes again when it returns: once a majority
+    /// of the replicas has lost power, even one after the other, acknowledged entries may be gone.
     QuorumMemory,
 }
 

@@ -48,11 +48,8 @@ pub fn dev(ready: &Ready, args: &[OsString]) -> Result<()> {
 /// # Errors
 /// Fails when a build does or a toolchain the clients need is missing and may not be installed.
 pub fn black_box(ready: &Ready, what: BlackBox, missing: Missing, args: &[OsString]) -> Result<Command> {
-    let mut path = None;
-    if what == BlackBox::Clients {
-        packages::ensure(packages::CLIENTS, missing)?;
-        path = Some(golang::path_with_go(&ready.workspace.cache)?);
-    }
+    packages::ensure(packages::CLIENTS, missing)?;
+    let path = golang::path_with_go(&ready.workspace.cache)?;
     // Two builds, so that the product under test has the features users get, not those its tests add.
     let product = build(ready, "timbermq")?;
     let runner = build(ready, "timbermq-tests")?;
@@ -60,9 +57,7 @@ pub fn black_box(ready: &Ready, what: BlackBox, missing: Missing, args: &[OsStri
     command.arg(what.verb()).args(args).current_dir(&ready.workspace.root);
     command.envs(ready.variables.iter().map(|(name, value)| (*name, value)));
     command.env("TIMBERMQ_BIN", product).env("TIMBERMQ_CACHE", &ready.workspace.cache);
-    if let Some(path) = path {
-        command.env("PATH", path);
-    }
+    command.env("PATH", path);
     Ok(command)
 }
 

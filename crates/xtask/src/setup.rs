@@ -47,13 +47,15 @@ pub fn prepare() -> Result<Ready> {
     Ok(Ready { workspace, variables })
 }
 
-/// Lines a shell can evaluate to build with plain cargo in the same environment.
+/// Lines a shell can evaluate to build with plain cargo in the same environment, and to find what was built.
 pub fn export_lines(ready: &Ready) -> String {
-    ready
-        .variables
-        .iter()
-        .map(|(name, value)| format!("export {name}='{}'\n", value.to_string_lossy().replace('\'', r"'\''")))
-        .collect()
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let variables = ready.variables.iter();
+    let mut lines: String =
+        variables.map(|(name, value)| format!("export {name}={}\n", quoted(&value.to_string_lossy()))).collect();
+    let built = ready.workspace.target_dir().join("release");
+    lines.push_str(&format!("export PATH={}:\"$PATH\"\n", quoted(&built.to_string_lossy())));
+    lines
 }
 
 /// Whether the user chose a library, or to compile the crate's way. A directory in the cache is an earlier answer of this

@@ -7,7 +7,11 @@ use timbermq_check::queues::QueueVerdict;
 use super::{Args, History, Kind};
 use crate::admin::Digest;
 
-/// Per kill, the time between the last acknowledgement before it and the first one after it.
+/// How long before and after a kill the pause in acknowledgements that it causes may begin: answers that were on their way
+/// still arrive, and a stock client may have been waiting already.
+const NEAR_MS: f64 = 1_000.0;
+
+/// Per kill, the longest pause between two acknowledgements that begins near it: the last one before, the first one after.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WriteGaps {
     own_ms: Vec<f64>,
@@ -21,8 +25,8 @@ impl WriteGaps {
             let mut acks: Vec<f64> = history.acks.iter().filter(|ack| ack.0 == kind).map(|ack| ack.1).collect();
             acks.sort_by(f64::total_cmp);
             let gap = |kill: &f64| {
-                let after = acks.partition_point(|ack| ack <= kill);
-                Some(acks.get(after)? - acks.get(after.checked_sub(1)?)?)
+                let near = |pause: &&[f64]| pause[1] > *kill && (kill - NEAR_MS..kill + NEAR_MS).contains(&pause[0]);
+                acks.windows(2).filter(near).map(|pause| pause[1] - pause[0]).max_by(f64::total_cmp)
             };
             kills.iter().filter_map(gap).collect()
         };
@@ -167,10 +171,11 @@ mod tests {
 
     #[test]
     fn the_gap_spans_the_kill() {
-        let acks = [1.0, 5.0, 30.0, 31.0, 40.0].map(|at| (Kind::Own, at)).to_vec();
+        // An answer that was under way at the kill arrives just after it; the pause begins with that one.
+        let acks = [100.0, 5_000.0, 5_003.0, 5_900.0, 5_910.0, 40_000.0].map(|at| (Kind::Own, at)).to_vec();
         let history = History { events: Vec::new(), acks, complaints: Vec::new() };
-        let gaps = WriteGaps::of(&history, &[6.0, 31.5, 50.0]);
-        assert_eq!(gaps.own_ms, [25.0, 9.0], "nothing came after the last kill");
+        let gaps = WriteGaps::of(&history, &[5_001.0, 39_999.0, 50_000.0]);
+        assert_eq!(gaps.own_ms, [897.0], "no pause begins near the second kill, and nothing came after the last");
         assert!(gaps.stock_ms.is_empty());
     }
 }
