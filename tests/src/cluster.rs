@@ -43,6 +43,7 @@ impl Options {
 /// A running cluster; dropping it ends its processes.
 pub struct Cluster {
     binary: PathBuf,
+    dir: PathBuf,
     plant: Option<String>,
     namesrv: Process,
     namesrv_port: u16,
@@ -85,12 +86,14 @@ impl Cluster {
                 let mut settings = vec![
                     format!("group.members={}", members.join(",")),
                     format!("node.id={}", i + 1),
-                    format!("node.data_dir={}", options.dir.join(format!("replica-{}", i + 1)).display()),
+                    format!("node.data_dir={}", data_dir(&options.dir, i).display()),
                     format!("namesrv.addresses={}", namesrv.join(",")),
                     format!("listen.broker=127.0.0.1:{port}"),
                     format!("listen.vip=127.0.0.1:{}", port - 2),
                     format!("listen.peer=127.0.0.1:{}", port + 1),
                     "log.segment_bytes=64MiB".into(),
+                    // The disk of the machine that runs the tests may be nearly full already.
+                    "retention.disk_watermark=100%".into(),
                 ];
                 settings.extend(options.settings.iter().cloned());
                 let mut args = vec!["server".to_owned()];
@@ -107,6 +110,7 @@ impl Cluster {
             .collect();
         let mut cluster = Self {
             binary: binary.to_owned(),
+            dir: options.dir.clone(),
             plant: options.plant.clone(),
             namesrv: own_namesrv,
             namesrv_port,
@@ -144,6 +148,12 @@ impl Cluster {
     /// It cannot be started.
     pub fn restart(&mut self, i: usize) -> Result<()> {
         spawn(&self.binary, self.plant.as_deref(), &mut self.replicas[i])
+    }
+
+    /// Data directory of replica `i`.
+    #[must_use]
+    pub fn data_dir(&self, i: usize) -> PathBuf {
+        data_dir(&self.dir, i)
     }
 
     /// Ends replica `i` at once, as a crash does.
@@ -215,6 +225,10 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn data_dir(dir: &Path, i: usize) -> PathBuf {
+    dir.join(format!("replica-{}", i + 1))
 }
 
 /// Whether `child` ends by itself within `limit`.

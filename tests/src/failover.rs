@@ -125,12 +125,17 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
         }
     }
     let history = load.finish();
-    let digests = settle(&cluster, &admin)?;
+    let before = settle(&cluster, &admin)?;
+    // A replica whose index is gone builds it anew from its log.
+    cluster.kill(0)?;
+    std::fs::remove_dir_all(cluster.data_dir(0).join("index"))?;
+    cluster.restart(0)?;
+    let rebuilt = settle(&cluster, &admin)?;
     let drained = drain(&admin)?;
     let verdict = queues::check(&history.events, &drained);
     let progress = offsets::check(&history.events);
     let gaps = WriteGaps::of(&history, &kills);
-    let report = Report::new(verdict, progress, gaps, &digests, &history, drained.len(), kills.len());
+    let report = Report::new(verdict, progress, gaps, [before, rebuilt], &history, drained.len(), kills.len());
     cluster.stop().context("stopping the cluster")?;
     Ok(report)
 }

@@ -16,6 +16,8 @@
 //! | `identity` | cluster, group, node id, slot, incarnation; written once |
 //! | `peers` | the incarnation under which each other replica was first met |
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 mod bootstrap;
 mod config;
 mod effects;

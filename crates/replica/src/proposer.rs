@@ -214,7 +214,8 @@ fn gather(
 }
 
 fn refuse(replies: Replies, error: &ProposeError) {
-    for (reply, _budget) in replies {
+    for (reply, budget) in replies {
+        drop(budget);
         let _ = reply.send(Err(error.clone()));
     }
 }
@@ -222,7 +223,9 @@ fn refuse(replies: Replies, error: &ProposeError) {
 fn answer(waiting: Replies, outcome: Result<Vec<Reply>, ClientWriteError<Group>>) {
     match outcome {
         Ok(replies) if replies.len() == waiting.len() => {
-            for ((waiting, _budget), reply) in waiting.into_iter().zip(replies) {
+            for ((waiting, budget), reply) in waiting.into_iter().zip(replies) {
+                // Before the reply, so that whoever got one finds the bytes free.
+                drop(budget);
                 let _ = waiting.send(Ok(reply));
             }
         }

@@ -32,7 +32,7 @@ use crate::proposer::{self, ProposeError, Proposer, ProposerOptions, forward_err
 use crate::race::{Either, race};
 use crate::raft::{self, Group};
 use crate::retention::RetentionDriver;
-use crate::role::{self, Role};
+use crate::role::{self, Role, RoleWatch};
 use crate::state_machine::{StateMachine, restart_log};
 use crate::status::{FollowerStatus, ReplicaStatus};
 
@@ -210,20 +210,16 @@ impl Replica {
             stop.clone(),
         );
         let (role_tx, role) = watch::channel(Role::default());
-        let lease = config.timing.election_max;
-        env.spawn(
-            "raft.role",
-            role::run(
-                env.clone(),
-                raft.clone(),
-                config.node,
-                lease,
-                proposer.clone(),
-                role_tx,
-                failure.clone(),
-                stop.clone(),
-            ),
-        );
+        let role_watch = RoleWatch {
+            env: env.clone(),
+            raft: raft.clone(),
+            node: config.node,
+            lease: config.timing.election_max,
+            proposer: proposer.clone(),
+            role: role_tx,
+            failure: failure.clone(),
+        };
+        env.spawn("raft.role", role::run(role_watch, stop.clone()));
         let may_vote = Arc::new(AtomicBool::new(!was_empty));
         let disk_used_ppm = Arc::new(AtomicU32::new(0));
         let server = PeerServer {

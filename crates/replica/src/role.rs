@@ -27,17 +27,20 @@ pub struct Role {
     pub has_quorum: bool,
 }
 
+/// Follows the engine.
+pub(crate) struct RoleWatch {
+    pub env: Env,
+    pub raft: Raft,
+    pub node: NodeId,
+    pub lease: Duration,
+    pub proposer: Proposer,
+    pub role: watch::Sender<Role>,
+    pub failure: Failure,
+}
+
 /// Follows the engine until `stop` is closed.
-pub(crate) async fn run(
-    env: Env,
-    raft: Raft,
-    node: NodeId,
-    lease: Duration,
-    proposer: Proposer,
-    role: watch::Sender<Role>,
-    failure: Failure,
-    stop: mpsc::Sender<()>,
-) {
+pub(crate) async fn run(watch: RoleWatch, stop: mpsc::Sender<()>) {
+    let RoleWatch { env, raft, node, lease, proposer, role, failure } = watch;
     let mut metrics = raft.metrics();
     let mut started: Option<Term> = None;
     let mut acked = (None, env.mono());

@@ -1,5 +1,7 @@
 //! Whole groups over loopback: elections, failures, restarts, membership.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod harness;
 
 use std::time::{Duration, Instant};

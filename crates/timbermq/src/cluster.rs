@@ -1,6 +1,7 @@
 //! `timbermq cluster`: broker groups and their replicas, as each replica sees itself.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -71,9 +72,9 @@ impl Group {
             .map(|member| member.broker.clone())
             .collect();
         for address in known {
-            if !replicas.contains_key(&address) {
-                let answer = ask(session, &address).await;
-                replicas.insert(address, answer);
+            if let Entry::Vacant(place) = replicas.entry(address) {
+                let answer = ask(session, place.key()).await;
+                place.insert(answer);
             }
         }
         Self { name: data.broker_name.clone(), replicas }

@@ -1,6 +1,7 @@
 //! `timbermq topic`.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -169,11 +170,33 @@ async fn create(session: &Session, format: Format, args: &CreateArgs) -> Result<
     for broker in &brokers {
         session.client.put_topic(broker, topic, &settings).await?;
     }
+    if !is_routed(session, topic, &brokers).await {
+        eprintln!("the topic exists, but the NameServer does not name it yet");
+    }
     let value =
         json!({"topic": topic, "queues": args.queues, "perm": show_perm(args.perm.cast_signed()), "brokers": brokers});
     output::either(format, &value, || {
         format!("topic {topic} has {} in {}", plural(args.queues as usize, "queue"), brokers.join(", "))
     })
+}
+
+/// Waits until clients can find the topic: brokers register what is new a moment after it exists.
+async fn is_routed(session: &Session, topic: &str, brokers: &[String]) -> bool {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let end = Instant::now() + session.timeout;
+    loop {
+        let route = session.client.refresh_route(topic).await;
+        let knows = |broker: &String| {
+            route.as_ref().is_ok_and(|route| route.queue_datas.iter().any(|queues| queues.broker_name == *broker))
+        };
+        if brokers.iter().all(knows) {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn delete(session: &Session, format: Format, topic: &str) -> Result<(), Failure> {

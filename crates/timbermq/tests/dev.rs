@@ -232,4 +232,5 @@ fn children_die_with_a_killed_parent() {
     cluster.running.signal(Signal::KILL);
     wait_until("processes are left", || !pids.iter().any(|pid| is_alive(*pid)));
     std::fs::remove_dir_all(dir).unwrap();
+    std::fs::remove_file(std::env::temp_dir().join(format!("timbermq-dev-{}.json", cluster.port))).unwrap();
 }

@@ -63,23 +63,24 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    #[allow(clippy::too_many_arguments)] // the parts of one run
+    /// The parts of one run. `digests` are those of all replicas after the load, and after one replica rebuilt its index.
+    #[allow(clippy::too_many_arguments)] // they are what a run consists of
     pub(crate) fn new(
         verdict: QueueVerdict,
         progress: OffsetVerdict,
         gaps: WriteGaps,
-        digests: &[Digest],
+        digests: [Vec<Digest>; 2],
         history: &History,
         drained: usize,
         kills: usize,
     ) -> Self {
-        let identical = digests.windows(2).all(|pair| pair[0] == pair[1]);
+        let identical = digests.iter().all(|all| all.windows(2).all(|pair| pair[0] == pair[1]));
         Self {
             verdict,
             progress,
             gaps,
             identical,
-            digests: digests.to_vec(),
+            digests: digests.concat(),
             drained,
             kills,
             complaints: history.complaints.clone(),

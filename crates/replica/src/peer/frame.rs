@@ -40,13 +40,27 @@ pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<
     out.extend(payload);
 }
 
+/// Longest first frame: whoever has not said who it is gets no more memory than that.
+pub(crate) const HELLO_BYTES_MAX: usize = 4096;
+
 /// Cuts a byte stream into frames.
-#[derive(Default)]
 pub(crate) struct FrameReader {
     buffer: BytesMut,
+    /// Longest frame accepted at the moment.
+    max: usize,
 }
 
 impl FrameReader {
+    /// For a connection whose other end is not known yet.
+    pub fn new() -> Self {
+        Self { buffer: BytesMut::new(), max: HELLO_BYTES_MAX }
+    }
+
+    /// The other end is known: from now on frames may have full length.
+    pub fn trust(&mut self) {
+        self.max = FRAME_BYTES_MAX;
+    }
+
     /// The next frame; `None` at an orderly end. Dropping the future loses nothing.
     ///
     /// # Errors
@@ -69,8 +83,8 @@ impl FrameReader {
     fn take(&mut self) -> io::Result<Option<Frame>> {
         let Some(head) = self.buffer.first_chunk::<4>() else { return Ok(None) };
         let len = u32::from_le_bytes(*head) as usize;
-        if !(HEAD_BYTES..=FRAME_BYTES_MAX).contains(&len) {
-            return Err(invalid(format!("a frame of {len} bytes; {HEAD_BYTES} to {FRAME_BYTES_MAX} are possible")));
+        if !(HEAD_BYTES..=self.max).contains(&len) {
+            return Err(invalid(format!("a frame of {len} bytes; {HEAD_BYTES} to {} are possible here", self.max)));
         }
         if self.buffer.len() < 4 + len {
             self.buffer.reserve(4 + len - self.buffer.len());
@@ -116,9 +130,15 @@ mod tests {
         parts.concat()
     }
 
+    fn trusting() -> FrameReader {
+        let mut reader = FrameReader::new();
+        reader.trust();
+        reader
+    }
+
     fn read_all(bytes: Vec<u8>, piece: usize) -> io::Result<Vec<Frame>> {
         timbermq_sync::block_on(async {
-            let (mut from, mut reader, mut frames) = (Pieces(bytes, piece), FrameReader::default(), Vec::new());
+            let (mut from, mut reader, mut frames) = (Pieces(bytes, piece), trusting(), Vec::new());
             while let Some(frame) = reader.next(&mut from).await? {
                 frames.push(frame);
             }
@@ -132,6 +152,18 @@ mod tests {
             let error = read_all(len.to_le_bytes().to_vec(), 4).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{len}");
         }
+    }
+
+    #[test]
+    fn before_the_handshake_frames_are_short() {
+        let bytes = bytes_of(1, 0, &[0; HELLO_BYTES_MAX]);
+        let first = |mut reader: FrameReader| {
+            timbermq_sync::block_on(async {
+                reader.next(&mut Pieces(bytes.clone(), 100_000)).await.map(|frame| frame.is_some())
+            })
+        };
+        assert_eq!(first(FrameReader::new()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(first(trusting()).unwrap());
     }
 
     #[test]

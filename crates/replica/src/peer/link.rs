@@ -147,7 +147,7 @@ impl Actor {
         let mut parts = Vec::new();
         frame::encode(Kind::Hello as u8, 0, vec![book.hello(target).encode()], &mut parts);
         connection.writer.write_all(&mut parts).await?;
-        let mut frames = FrameReader::default();
+        let mut frames = FrameReader::new();
         let answer = frames.next(&mut *connection.reader).await?;
         let answer = answer.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "no handshake"))?;
         let reply =
@@ -166,7 +166,10 @@ impl Actor {
             }
         };
         match verdict {
-            Ok(()) => Ok((connection, frames)),
+            Ok(()) => {
+                frames.trust();
+                Ok((connection, frames))
+            }
             Err(refusal) => {
                 // Once for each reason: attempts go on, the log should not.
                 if self.refused.replace(refusal) != Some(refusal) {

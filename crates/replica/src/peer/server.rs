@@ -87,9 +87,10 @@ impl PeerServer {
     }
 
     async fn serve(&self, mut connection: Connection) -> io::Result<()> {
-        let mut frames = FrameReader::default();
+        let mut frames = FrameReader::new();
         let hello = self.env.timeout(HELLO_LIMIT, self.shake_hands(&mut connection, &mut frames)).await;
         let Some(from) = hello.unwrap_or(Ok(None))? else { return Ok(()) };
+        frames.trust();
         let ended = self.requests(&mut connection, &mut frames).await;
         let by_peer = match &ended {
             Ok(End::Peer) => true,

@@ -1,0 +1,151 @@
+//! Sending: what is stored, what is answered, what is refused.
+
+use timbermq_remoting::header::SendMessageHeader;
+
+use crate::harness::{Group, eventually, number, request, text};
+use crate::requests::*;
+
+#[tokio::test]
+async fn all_three_send_codes_store_and_answer_id_queue_and_dense_offsets() {
+    let group = Group::one().await;
+    let client = group.client().await;
+    client.get(create_topic("t", "4", "6")).await;
+    let one = client.get(send_as(10, &header("t", 1), b"a")).await;
+    let two = client.get(send_of("t", 1, "b", &[("UNIQ_KEY", "U1")])).await;
+    let batch_header = SendMessageHeader { batch: true, ..header("t", 1) };
+    let three = client.get(send_as(320, &batch_header, &batch(&["c", "d", "e"]))).await;
+    let four = client.get(send("t", 1, "f")).await;
+    let offsets: Vec<_> = [&one, &two, &three, &four].map(|a| (number(a, "queueId"), number(a, "queueOffset"))).into();
+    assert_eq!(offsets, [(1, 0), (1, 1), (1, 2), (1, 5)]);
+    assert_eq!(two.ext.get("transactionId"), Some("U1"));
+    assert_eq!((text(&one, "MSG_REGION"), text(&one, "TRACE_ON")), ("DefaultRegion", "true"));
+
+    let found = client.get(pull("g", "t", 1, 0).request()).await;
+    assert_eq!(bodies(&found), ["a", "b", "c", "d", "e", "f"]);
+    let ids = [&one, &two, &three, &four].map(|a| text(a, "msgId").to_owned()).join(",");
+    let ids: Vec<_> = ids.split(',').map(str::to_owned).collect();
+    assert_eq!(ids.len(), 6);
+    let leader = group.leader().await;
+    let port: u16 = leader.addr.rsplit(':').next().unwrap().parse().unwrap();
+    for (record, id) in parsed(&found).iter().zip(&ids) {
+        assert_eq!((id.len(), &id[..16]), (32, format!("7F000001{:08X}", u32::from(port)).as_str()));
+        assert_eq!(record.physical_offset(), position(id), "an id names the place of its record");
+    }
+    let stored: Vec<_> = parsed(&found).iter().map(timbermq_record::Record::queue_offset).collect();
+    assert_eq!(stored, [0, 1, 2, 3, 4, 5]);
+    assert!(parsed(&found)[0].properties().unique_key().is_some_and(|key| key.len() == 32), "the broker makes a key");
+    assert_eq!(parsed(&found)[0].born_timestamp_ms(), 1_700_000_000_000);
+    assert!(parsed(&found)[0].store_timestamp_ms() > 1_700_000_000_000);
+}
+
+#[tokio::test]
+async fn a_one_way_send_is_stored_and_gets_no_answer() {
+    let group = Group::one().await;
+    let client = group.client().await;
+    client.get(create_topic("t", "1", "6")).await;
+    client.tell(send("t", 0, "quiet")).await;
+    let bounds = async || group.leader().await.view().queue_bounds("t", timbermq_types::QueueId(0));
+    eventually("the message", async || (bounds().await.max.0 == 1).then_some(())).await;
+    // An answer would have the opaque of no request; the transport would tell by closing or by a stray response.
+    assert_eq!(put(&client, "t", 0, "next").await, 1);
+}
+
+#[tokio::test]
+async fn illegal_messages_are_refused_and_nothing_is_stored() {
+    let group = Group::one().await;
+    let client = group.client().await;
+    client.get(create_topic("t", "2", "6")).await;
+    client.get(create_topic("readonly", "2", "4")).await;
+    let large = "x".repeat(64 * 1024 + 1);
+    let long = "v".repeat(32_760);
+    let prepared = SendMessageHeader { sys_flag: 4, ..header("t", 0) };
+    let bad_batch = SendMessageHeader { batch: true, ..header("t", 0) };
+    for (what, request, code) in [
+        ("too large", send("t", 0, &large), 13),
+        ("too many properties", send_of("t", 0, "x", &[("k", &long)]), 13),
+        ("delayed", send_of("t", 0, "x", &[("DELAY", "3")]), 13),
+        ("delayed, said to be a retry", send_of("t", 0, "x", &[("DELAY", "3"), ("RETRY_TOPIC", "t")]), 13),
+        ("prepared", send_of("t", 0, "x", &[("TRAN_MSG", "true")]), 13),
+        ("prepared, in capitals", send_of("t", 0, "x", &[("TRAN_MSG", "TRUE")]), 13),
+        ("prepared, by its flag alone", send_as(310, &prepared, b"x"), 13),
+        ("timed, seconds", send_of("t", 0, "x", &[("TIMER_DELAY_SEC", "3")]), 13),
+        ("timed, ms", send_of("t", 0, "x", &[("TIMER_DELAY_MS", "3")]), 13),
+        ("timed, at", send_of("t", 0, "x", &[("TIMER_DELIVER_MS", "3")]), 13),
+        ("a cut batch", send_as(320, &bad_batch, &batch(&["a", "b"])[..30]), 13),
+        ("an empty batch", send_as(320, &bad_batch, b""), 13),
+        ("a topic's name", send("bad topic!", 0, "x"), 29),
+        ("write protected", send("SCHEDULE_TOPIC_XXXX", 0, "x"), 16),
+        ("write protected", send("SELF_TEST_TOPIC", 0, "x"), 16),
+        ("read only", send("readonly", 0, "x"), 16),
+        ("a queue too far", send("t", 2, "x"), 1),
+        ("an unknown dead-letter topic", send("%DLQ%g", 0, "x"), 17),
+        ("no header", request(310, &[("b", "t")]), 1),
+        ("a header of letters", request(310, &[("a", "p"), ("b", "t"), ("c", "d"), ("d", "many")]), 1),
+    ] {
+        let answer = client.ask(request).await;
+        assert_eq!(answer.code, code, "{what}: {answer:?}");
+        assert!(answer.remark.is_some_and(|remark| !remark.is_empty()), "{what}");
+    }
+    for queue in 0..2 {
+        assert_eq!(number(&client.get(crate::requests::queue(30, "t", &queue.to_string())).await, "offset"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_negative_queue_lets_the_broker_choose_among_all() {
+    let group = Group::one().await;
+    let client = group.client().await;
+    client.get(create_topic("t", "2", "6")).await;
+    let mut chosen = std::collections::BTreeSet::new();
+    for _ in 0..64 {
+        chosen.insert(number(&client.get(send("t", -1, "x")).await, "queueId"));
+    }
+    assert_eq!(chosen.into_iter().collect::<Vec<_>>(), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_first_send_creates_its_topic_where_that_is_allowed() {
+    let group = Group::one().await;
+    let client = group.client().await;
+    put(&client, "fresh", 0, "x").await;
+    let wide = SendMessageHeader { default_topic_queue_nums: 100, ..header("wide", 0) };
+    client.get(send_as(310, &wide, b"x")).await;
+    let view = group.leader().await.view();
+    let fresh = view.topic("fresh").unwrap();
+    assert_eq!((fresh.read_queues, fresh.write_queues, fresh.perm), (4, 4, 6), "and it passes nothing on");
+    assert_eq!(view.topic("wide").unwrap().write_queues, 8, "no wider than the template");
+    let heir = SendMessageHeader { default_topic: "fresh".into(), ..header("orphan", 0) };
+    assert_eq!(client.code(send_as(310, &heir, b"x")).await, 17, "that topic is no template");
+
+    let strict = Group::start(1, |settings| settings.auto_create_topic = false).await;
+    let client = strict.client().await;
+    assert_eq!(client.code(send("fresh", 0, "x")).await, 17);
+    assert!(strict.leader().await.view().topic("fresh").is_none());
+}
+
+#[tokio::test]
+async fn numbers_and_booleans_as_other_languages_write_them_are_read() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let group = Group::one().await;
+    let client = group.client().await;
+    client.get(create_topic("t", "2", "6")).await;
+    // As the C++ client does: numbers are JSON numbers, the opaque may be negative, the language is a number too.
+    let head = br#"{"code":310,"language":2,"version":79,"opaque":-7,"flag":0,"remark":"","extFields":{
+        "a":"p","b":"t","c":"TBW102","d":4,"e":1,"f":0,"g":1700000000000,"h":0,"i":"","j":0,"k":false,"m":false}}"#;
+    let mut frame = Vec::new();
+    frame.extend_from_slice(&u32::try_from(4 + head.len() + 2).unwrap().to_be_bytes());
+    frame.extend_from_slice(&u32::try_from(head.len()).unwrap().to_be_bytes());
+    frame.extend_from_slice(head);
+    frame.extend_from_slice(b"hi");
+    let mut socket = tokio::net::TcpStream::connect(&group.leader().await.addr).await.unwrap();
+    socket.write_all(&frame).await.unwrap();
+    let len = socket.read_u32().await.unwrap();
+    let head_len = socket.read_u32().await.unwrap();
+    assert_eq!(head_len >> 24, 0, "JSON is answered in JSON");
+    let mut rest = vec![0; len as usize - 4];
+    socket.read_exact(&mut rest).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&rest[..head_len as usize]).unwrap();
+    assert_eq!((answer["code"].as_i64(), answer["opaque"].as_i64(), answer["flag"].as_i64()), (Some(0), Some(-7), Some(1)));
+    assert_eq!(answer["extFields"]["queueOffset"].as_str(), Some("0"), "values are always strings");
+    assert_eq!(answer["extFields"]["queueId"].as_str(), Some("1"));
+}
