@@ -123,9 +123,7 @@ fn check_fields(received: &ExtFields, encode: impl Fn(&mut ExtFields), what: &st
     encode(&mut written);
     for (name, text) in written.iter() {
         // C++ writes booleans as 0 and 1.
-        let is_same = |received: &str| {
-            received == text || matches!((received, text), ("0", "false") | ("1", "true"))
-        };
+        let is_same = |received: &str| received == text || matches!((received, text), ("0", "false") | ("1", "true"));
         assert!(received.get(name).is_none_or(is_same), "{name} became {text:?}: {what}");
     }
 }

@@ -1,6 +1,7 @@
 //! Writes what the machine changed to its store, away from the thread that applies.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::failure::Failure;
 use crate::race::race;
+use crate::snapshot_file;
 
 /// When the store is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +50,8 @@ struct Shared {
     log: CommitLog,
     machine: Mutex<Machine>,
     view: View,
+    /// The replica's data directory.
+    dir: PathBuf,
     options: KeeperOptions,
     /// Held while the store is written.
     writing: tokio::sync::Mutex<()>,
@@ -58,12 +62,13 @@ struct Shared {
 }
 
 impl Keeper {
-    pub fn new(env: Env, log: CommitLog, machine: Machine, options: KeeperOptions) -> Self {
+    pub fn new(env: Env, log: CommitLog, machine: Machine, dir: PathBuf, options: KeeperOptions) -> Self {
         let view = machine.view();
         let shared = Shared {
             env,
             log,
             view,
+            dir,
             options,
             machine: Mutex::new(machine),
             writing: tokio::sync::Mutex::new(()),
@@ -148,7 +153,19 @@ impl Keeper {
         })
         .await
         .map_err(|error: timbermq_machine::MachineError| io::Error::other(error))?;
-        self.write(true).await
+        self.write(true).await?;
+        self.keep_snapshot().await
+    }
+
+    /// Writes the current snapshot to its file, from which an index that is lost after a purge is rebuilt. To be called
+    /// before the log is purged up to it.
+    pub async fn keep_snapshot(&self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let write = move || match shared.view.current_snapshot().map_err(io::Error::other)? {
+            Some(snapshot) => snapshot_file::write(&*shared.env.disk, &shared.dir, &snapshot.dump),
+            None => Ok(()),
+        };
+        self.shared.env.blocking("replica.snapshot", write).await
     }
 
     /// Writes now and then until `stop` is closed, and once more then.

@@ -14,6 +14,7 @@
 //! | name | what |
 //! |---|---|
 //! | `identity` | cluster, group, node id, slot, incarnation; written once |
+//! | `snapshot` | the current snapshot, from the first purge of the log on |
 //! | `peers` | the incarnation under which each other replica was first met |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -33,6 +34,7 @@ mod raft;
 mod replica;
 mod retention;
 mod role;
+mod snapshot_file;
 mod state_machine;
 mod status;
 mod wire;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +13,7 @@ use openraft::raft::ClientWriteResponse;
 use openraft::{ChangeMembers, ReadPolicy};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
-use timbermq_machine::{Machine, Proposal, Reply, View};
+use timbermq_machine::{Machine, Proposal, Reply, Snapshot, View};
 use timbermq_types::{LogId, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -33,6 +34,7 @@ use crate::race::{Either, race};
 use crate::raft::{self, Group};
 use crate::retention::RetentionDriver;
 use crate::role::{self, Role, RoleWatch};
+use crate::snapshot_file;
 use crate::state_machine::{StateMachine, restart_log};
 use crate::status::{FollowerStatus, ReplicaStatus};
 
@@ -168,6 +170,7 @@ impl Replica {
             move |source| StartError::Io { what, source }
         };
         let was_empty = log.last().is_none() && log.vote().is_none();
+        let machine = rebuilt(&env, &config.data_dir, &log, machine).await?;
         reconcile(&log, &machine).await?;
         check_slot(&config, &machine)?;
         let book = Arc::new(open_book(&env, &config, was_empty).await?);
@@ -176,7 +179,7 @@ impl Replica {
         let peer_addr = listener.local_addr();
 
         let failure = Failure::new();
-        let keeper = Keeper::new(env.clone(), log.clone(), machine, config.keeper.clone());
+        let keeper = Keeper::new(env.clone(), log.clone(), machine, config.data_dir.clone(), config.keeper.clone());
         let effects = EffectHub::new();
         let (installed, installs) = watch::channel(0);
         let log_store = LogStore::new(env.clone(), log.clone(), config.request_bytes_max, installs);
@@ -487,6 +490,26 @@ pub(crate) fn members_of(raft: &Raft) -> Vec<(NodeId, NodeAddr)> {
 }
 
 /// Brings log and index together, or says why they do not fit.
+/// The machine, brought to the snapshot when its store is empty although the log was purged: somebody deleted the index.
+/// What follows the snapshot is then applied again from the log.
+async fn rebuilt(env: &Env, dir: &Path, log: &CommitLog, mut machine: Machine) -> Result<Machine, StartError> {
+    let Some(purged) = log.last_purged().filter(|_| machine.applied().0.is_none()) else { return Ok(machine) };
+    let (world, dir) = (env.clone(), dir.to_owned());
+    let built = env.blocking("replica.rebuild", move || -> std::io::Result<Machine> {
+        let Some(dump) = snapshot_file::read(&*world.disk, &dir)? else { return Ok(machine) };
+        let snapshot = Snapshot::from_dump(dump).map_err(std::io::Error::other)?;
+        if snapshot.mark.index < purged.index {
+            return Ok(machine);
+        }
+        tracing::info!(mark = %snapshot.mark, "replica.index_rebuilt_from_snapshot");
+        machine.install(&snapshot).map_err(std::io::Error::other)?;
+        machine.rotate();
+        machine.store().write_frozen(true).map_err(std::io::Error::other)?;
+        Ok(machine)
+    });
+    built.await.map_err(|source| StartError::Io { what: "rebuild the index from the snapshot".into(), source })
+}
+
 async fn reconcile(log: &CommitLog, machine: &Machine) -> Result<(), StartError> {
     let (applied, _) = machine.applied();
     if let Some(applied) = applied {

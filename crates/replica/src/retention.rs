@@ -114,6 +114,7 @@ impl RetentionDriver {
         }
         // Replay after a crash begins behind what is durable in the store, so that must not lie below the purge.
         self.keeper.flush(true).await?;
+        self.keeper.keep_snapshot().await?;
         let upto = self.peers.transfers.oldest().map_or(mark.id.index, |sending| sending.min(mark.id.index));
         if self.raft.trigger().snapshot().await.is_err() {
             return Ok(()); // stopping, or failed, which is told elsewhere

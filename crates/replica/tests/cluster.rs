@@ -146,6 +146,29 @@ fn a_follower_beyond_the_retained_log_comes_back_by_snapshot_and_log() {
 }
 
 #[test]
+fn an_index_that_was_deleted_after_a_purge_is_rebuilt() {
+    let mut cluster = Cluster::with_segments(3, 64 << 10, short_retention);
+    let mut done = Vec::new();
+    let mut round = 0;
+    for replica in 0..3 {
+        eventually("every log was purged", Duration::from_secs(60), || {
+            done.extend(cluster.write(cluster.leader(), &format!("a{round}-"), 300));
+            round += 1;
+            cluster.places[replica].replica().log().last_purged()
+        });
+    }
+    for replica in 0..3 {
+        cluster.places[replica].kill();
+        cluster.places[replica].store = std::sync::Arc::default();
+        cluster.start(replica);
+        cluster.agree();
+        cluster.assert_has(replica, &done);
+    }
+    done.extend(cluster.write(cluster.leader(), "b", 10));
+    cluster.agree();
+}
+
+#[test]
 fn an_empty_replica_takes_the_place_of_a_dead_one() {
     let mut cluster = Cluster::with_segments(3, 64 << 10, short_retention);
     let leader = cluster.leader();

@@ -28,7 +28,8 @@ pub(super) fn encode(command: &RemotingCommand, dst: &mut BytesMut) {
     dst.put_slice(command.language.name().as_bytes());
     dst.put_slice(b"\",\"opaque\":");
     put_number(dst, command.opaque);
-    dst.put_slice(b",\"version\":");
+    // No server reads it; the Rust client drops an answer that lacks it.
+    dst.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
     put_number(dst, command.version);
     if let Some(remark) = &command.remark {
         dst.put_slice(b",\"remark\":");

@@ -44,7 +44,7 @@ fn writes_the_frames_clients_read() {
         .with_remark("a \"b\"\u{1}\n")
         .with_body(&b"xy"[..]);
     command.ext.set_display("queueId", 3);
-    let header = br#"{"code":1,"flag":1,"language":"JAVA","opaque":-5,"version":453,"remark":"a \"b\"\u0001\n","extFields":{"queueId":"3"}}"#;
+    let header = br#"{"code":1,"flag":1,"language":"JAVA","opaque":-5,"serializeTypeCurrentRPC":"JSON","version":453,"remark":"a \"b\"\u0001\n","extFields":{"queueId":"3"}}"#;
     assert_eq!(command.to_frame().unwrap(), frame(header.len() as u32, header, b"xy"));
 
     let mut command = RemotingCommand { serialize: SerializeType::Binary, ..command };
