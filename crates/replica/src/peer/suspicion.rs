@@ -20,6 +20,9 @@ use crate::state_machine::StateMachine;
 
 /// Longest time the trial connection may take; one that takes longer shows nothing.
 const TRIAL_LIMIT: Duration = Duration::from_millis(300);
+/// Pauses before the trials. The system closes a killed process's sockets one after the other, so the first trial may still
+/// find the listening one open.
+const TRIAL_PAUSES_MS: [u64; 5] = [0, 10, 20, 50, 100];
 /// Attempts to get elected before the timers are left to it.
 const ATTEMPTS: usize = 5;
 /// A node id that no replica has.
@@ -65,14 +68,9 @@ impl Suspicion {
         leads.then(|| addr.map(|addr| (vote, self.book.addr(node, &addr))))?
     }
 
-    async fn is_dead(&self, addr: &str) -> bool {
-        let trial = self.env.timeout(TRIAL_LIMIT, self.env.net.connect(addr)).await;
-        matches!(trial, Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
-    }
-
     async fn investigate(&self, node: NodeId) {
         let Some((vote, addr)) = self.led_by(node).await else { return };
-        if !self.is_dead(&addr).await {
+        if !process_is_gone(&self.env, &addr).await {
             return;
         }
         tracing::info!(leader = %node, term = vote.leader_id.term, "raft.leader_process_gone");
@@ -95,5 +93,43 @@ impl Suspicion {
                 return;
             }
         }
+    }
+}
+
+/// Whether nothing listens at `addr` any more.
+async fn process_is_gone(env: &Env, addr: &str) -> bool {
+    for pause in TRIAL_PAUSES_MS {
+        env.sleep(Duration::from_millis(pause)).await;
+        let trial = env.timeout(TRIAL_LIMIT, env.net.connect(addr)).await;
+        if matches!(trial, Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(listener: std::net::TcpListener, accepts: usize) -> bool {
+        let addr = listener.local_addr().unwrap().to_string();
+        let accepting = std::thread::spawn(move || {
+            for _ in 0..accepts {
+                drop(listener.accept());
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let gone = runtime.block_on(process_is_gone(&timbermq_host::env_on(runtime.handle().clone()), &addr));
+        accepting.join().unwrap();
+        gone
+    }
+
+    #[test]
+    fn a_dying_process_whose_listener_closes_last_is_noticed_and_a_living_one_is_left_alone() {
+        let listener = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(judge(listener(), 0), "refused at once");
+        assert!(judge(listener(), 1), "still accepted the first trial");
+        assert!(!judge(listener(), TRIAL_PAUSES_MS.len()), "it listens all the time");
     }
 }
