@@ -28,7 +28,7 @@ enum Test {
         /// Print one JSON object on the last line.
         #[arg(long)]
         json: bool,
-        /// Only this client (java, go, cpp, node, rust), or client-version such as java-4.4.0.
+        /// Only this client (java, go, cpp, node, rust), client-version such as java-4.4.0, or apache: mixed with stock servers.
         #[arg(long)]
         client: Option<String>,
         /// Only this test.
@@ -65,7 +65,8 @@ fn run(args: Args) -> Result<bool> {
                         .is_none_or(|c| c == stock.client || c == format!("{}-{}", stock.client, stock.version))
                 })
                 .collect();
-            anyhow::ensure!(!chosen.is_empty(), "no client is called {client:?}");
+            let mixed = client.as_deref().is_none_or(|client| client == "apache") && test.is_none();
+            anyhow::ensure!(mixed || !chosen.is_empty(), "no client is called {client:?}");
             let dir = tempfile::tempdir()?;
             let options = Options::in_dir(dir.path().join("cluster"));
             let cluster = Cluster::start(&binary, &options)?;
@@ -73,7 +74,7 @@ fn run(args: Args) -> Result<bool> {
             admin.wait_for_leader(std::time::Duration::from_secs(30))?;
             let mut rows = matrix::run(&admin, &chosen, test.as_deref(), &dir.path().join("clients"), lanes)?;
             cluster.stop()?;
-            if client.is_none() && test.is_none() {
+            if mixed {
                 rows.extend(reference::run(&binary, &dir.path().join("reference")));
             }
             let failed = rows.iter().filter(|row| row.failure.is_some()).count();

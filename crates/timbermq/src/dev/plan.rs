@@ -174,6 +174,8 @@ fn replica_config(number: u16, port: u16, members: &str, data: &Path, namesrv: &
          [listen]\nbroker = \"{}\"\nvip = \"{}\"\npeer = \"{}\"\n\n\
          [namesrv]\naddresses = [\"{namesrv}\"]\n\n\
          [log]\nsegment_bytes = \"{SEGMENT}\"\n\n\
+         # A laptop's disk is often fuller than a server's may be.\n\
+         [retention]\ndisk_watermark = \"98%\"\n\n\
          [logging]\nformat = \"text\"\n",
         loopback(port),
         loopback(port - VIP),

@@ -12,8 +12,6 @@ use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::session::{Session, is_topic_missing};
 
-/// Topic whose route says which brokers make topics on the first send.
-const DEFAULT_TOPIC: &str = "TBW102";
 /// Longest line taken from stdin: the longest body a broker takes.
 const LINE_MAX: usize = 4 << 20;
 
@@ -106,22 +104,7 @@ async fn send(session: &Session, args: &SendArgs, body: &str) -> Result<SendAck,
         timeout: session.timeout,
         ..SendRequest::new(args.topic.as_str(), body.to_owned())
     };
-    match session.client.send(request.clone()).await {
-        Err(error) if is_topic_missing(&error) => first_send(session, request, error).await,
-        other => other,
-    }
-}
-
-/// Sends to a topic that nobody knows, to a broker that makes topics on the first send, as stock clients do.
-async fn first_send(session: &Session, request: SendRequest, missing: ClientError) -> Result<SendAck, ClientError> {
-    let Ok(route) = session.client.route(DEFAULT_TOPIC).await else { return Err(missing) };
-    let Some(broker) = route.queue_datas.first() else { return Err(missing) };
-    let queue_id = match request.queue {
-        QueueChoice::Queue { queue_id, .. } => queue_id,
-        _ => 0,
-    };
-    let queue = QueueChoice::Queue { broker_name: Some(broker.broker_name.clone()), queue_id };
-    session.client.send(SendRequest { queue, ..request }).await
+    session.client.send(request).await
 }
 
 fn explain(topic: &str, error: ClientError) -> Failure {
