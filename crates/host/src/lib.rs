@@ -32,7 +32,7 @@ pub fn env() -> Env {
 /// The world of this process, on the runtime of `handle`.
 ///
 /// # Panics
-/// As [`env`].
+/// As [`env()`].
 #[must_use]
 pub fn env_on(handle: Handle) -> Env {
     Env {

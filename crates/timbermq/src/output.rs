@@ -72,7 +72,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
 /// Writes a JSON document over several lines.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn json(value: &Value) -> Result<(), Failure> {
     line(&serde_json::to_string_pretty(value).expect("a JSON value has a text"))
 }
@@ -80,7 +80,7 @@ pub fn json(value: &Value) -> Result<(), Failure> {
 /// Writes `value` or what `table` makes, as asked for.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn either(format: Format, value: &Value, table: impl FnOnce() -> String) -> Result<(), Failure> {
     match format {
         Format::Json => json(value),

@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_gap_spans_the_kill() {
         // An answer that was under way at the kill arrives just after it; the pause begins with that one.
-        let acks = [100.0, 5_000.0, 5_003.0, 5_900.0, 5_910.0, 40_000.0].map(|at| (Kind::Own, at)).to_vec();
+        let acks = [100.0, 5_000.0, 5_003.0, 5_900.0, 6_010.0, 7_000.0, 40_000.0].map(|at| (Kind::Own, at)).to_vec();
         let history = History { events: Vec::new(), acks, complaints: Vec::new() };
         let gaps = WriteGaps::of(&history, &[5_001.0, 39_999.0, 50_000.0]);
         assert_eq!(gaps.own_ms, [897.0], "no pause begins near the second kill, and nothing came after the last");
