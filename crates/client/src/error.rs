@@ -7,7 +7,7 @@ use timbermq_transport::CallError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// It was certainly not carried out.
-    #[error("refused{}{}: {reason}", at(addr), code.map(|code| format!(" with {code}")).unwrap_or_default())]
+    #[error("{}{reason}", code.map(|code| format!("refused{} with {code}: ", at(addr))).unwrap_or_default())]
     Refused {
         /// The response code, if there was a response.
         code: Option<ResponseCode>,

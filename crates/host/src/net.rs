@@ -106,8 +106,7 @@ impl Net for HostNet {
                     Err(failed) => error = Some(failed),
                 }
             }
-            let error = error.expect("resolving gave at least one address");
-            Err(io::Error::new(error.kind(), format!("cannot connect to {addr}: {error}")))
+            Err(error.expect("resolving gave at least one address"))
         })
     }
 }

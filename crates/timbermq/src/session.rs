@@ -80,6 +80,18 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// Waits a moment until clients can find a topic that has just been made: brokers register what is new right afterwards.
+pub async fn wait_for_route(session: &Session, topic: &str) {
+    const PAUSE: Duration = Duration::from_millis(20);
+    const ATTEMPTS: u32 = 100;
+    for _ in 0..ATTEMPTS {
+        if session.client.refresh_route(topic).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Whether nobody knows the topic that was asked about.
 pub fn is_topic_missing(error: &ClientError) -> bool {
     error.code() == Some(ResponseCode::TOPIC_NOT_EXIST)

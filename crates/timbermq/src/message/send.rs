@@ -10,7 +10,7 @@ use timbermq_types::TopicName;
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::session::{Session, is_topic_missing};
+use crate::session::{Session, is_topic_missing, wait_for_route};
 
 /// Longest line taken from stdin: the longest body a broker takes.
 const LINE_MAX: usize = 4 << 20;
@@ -57,12 +57,19 @@ fn key(text: &str) -> Result<String, String> {
 /// # Errors
 /// The first message that is not acknowledged, saying whether it may be stored.
 pub async fn run(session: &Session, format: Format, args: SendArgs) -> Result<(), Failure> {
-    if args.body != "-" {
-        return repeat(session, format, &args, &args.body).await;
+    let topic = args.topic.as_str();
+    let is_new = session.client.route(topic).await.is_err_and(|error| is_topic_missing(&error));
+    if args.body == "-" {
+        let mut input = io::stdin().lock();
+        while let Some(line) = next_line(&mut input)? {
+            repeat(session, format, &args, &line).await?;
+        }
+    } else {
+        repeat(session, format, &args, &args.body).await?;
     }
-    let mut input = io::stdin().lock();
-    while let Some(line) = next_line(&mut input)? {
-        repeat(session, format, &args, &line).await?;
+    if is_new {
+        // The broker made the topic; whoever runs `message tail` next should find it.
+        wait_for_route(session, topic).await;
     }
     Ok(())
 }
