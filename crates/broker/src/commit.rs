@@ -28,6 +28,8 @@ pub struct Commits {
 struct Inner {
     waiting: BTreeMap<Place, Waiting>,
     told: Vec<oneshot::Sender<bool>>,
+    /// Whether an earlier part of what those wait for was not stored.
+    has_failed: bool,
 }
 
 /// What one proposal carries, and who waits for it.
@@ -35,16 +37,7 @@ pub struct Gathered {
     /// At most one commit a queue.
     pub commits: Vec<OffsetCommit>,
     told: Vec<oneshot::Sender<bool>>,
-}
-
-impl Gathered {
-    /// Tells everybody who waits whether the commits are stored.
-    pub fn done(self, stored: bool) {
-        for waiter in self.told {
-            // A client that went away does not need to know.
-            let _ = waiter.send(stored);
-        }
-    }
+    is_last: bool,
 }
 
 impl Commits {
@@ -105,8 +98,24 @@ impl Commits {
             };
             commits.push(OffsetCommit { group, topic, queue, offset, allow_lower });
         }
-        let told = if inner.waiting.is_empty() { std::mem::take(&mut inner.told) } else { Vec::new() };
-        Gathered { commits, told }
+        let is_last = inner.waiting.is_empty();
+        let told = if is_last { std::mem::take(&mut inner.told) } else { Vec::new() };
+        Gathered { commits, told, is_last }
+    }
+
+    /// Tells everybody who waits for `gathered` whether it, and all before it, is stored.
+    pub fn done(&self, gathered: Gathered, stored: bool) {
+        let mut inner = self.lock();
+        inner.has_failed |= !stored;
+        let has_failed = inner.has_failed;
+        if gathered.is_last {
+            inner.has_failed = false;
+        }
+        drop(inner);
+        for waiter in gathered.told {
+            // A client that went away does not need to know.
+            let _ = waiter.send(!has_failed);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -145,9 +154,23 @@ mod tests {
         add(&commits, 0, 1, false);
         add(&commits, 1, 1, false);
         let mut told = commits.settled();
-        commits.gather(1).done(true);
+        commits.done(commits.gather(1), true);
         assert!(told.try_recv().is_err(), "one commit is still waiting");
-        commits.gather(1).done(true);
+        commits.done(commits.gather(1), true);
+        assert_eq!(told.try_recv(), Ok(true));
+    }
+
+    #[test]
+    fn a_part_that_was_not_stored_counts_for_all_who_wait_and_for_nobody_later() {
+        let commits = Commits::default();
+        add(&commits, 0, 1, false);
+        add(&commits, 1, 1, false);
+        let mut told = commits.settled();
+        commits.done(commits.gather(1), false);
+        commits.done(commits.gather(1), true);
+        assert_eq!(told.try_recv(), Ok(false));
+        let mut told = commits.settled();
+        commits.done(commits.gather(1), true);
         assert_eq!(told.try_recv(), Ok(true));
     }
 }

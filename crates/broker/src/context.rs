@@ -11,13 +11,14 @@ use timbermq_machine::{Proposal, Reply, View};
 use timbermq_remoting::{Header, RemotingCommand, ResponseCode};
 use timbermq_replica::{BarrierError, ProposeError, Replica};
 use timbermq_session::{ChannelId, Claims, Membership, Parked};
-use timbermq_transport::{Connector, Peer};
+use timbermq_transport::{Connector, ConnectorOptions, Peer};
 use timbermq_types::{BrokerId, Durability, Mono, NodeId, Slot, TopicConfig, TopicName};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::commit::Commits;
 use crate::outcome::Failure;
 use crate::pull::Held;
+use crate::register;
 
 /// Most pulls held by one broker.
 const HELD_MAX: usize = 200_000;
@@ -111,6 +112,10 @@ pub(crate) struct Context {
     /// Wakes the task that registers with the NameServers.
     pub(crate) register_now: Notify,
     pub(crate) others: Connector,
+    /// Connections to the NameServers. They know a broker by its connection and drop it when that closes.
+    pub(crate) namesrv: Connector,
+    /// Whether the service is stopping.
+    pub(crate) stopping: watch::Sender<bool>,
     pub(crate) cold_reads: Arc<Semaphore>,
     pub(crate) started: Mono,
     membership: Mutex<Membership>,
@@ -137,6 +142,11 @@ impl Call {
         ChannelId(self.peer.id())
     }
 
+    /// The connection whose client may lower an offset. Clients behind a follower share one, so none of them may.
+    pub(crate) fn owner(&self) -> Option<ChannelId> {
+        (!self.forwarded).then(|| self.channel())
+    }
+
     pub(crate) fn header<H: Header>(&self) -> Result<H, Failure> {
         Ok(self.request.header()?)
     }
@@ -147,22 +157,24 @@ impl Call {
 }
 
 impl Context {
-    pub(crate) fn new(env: Env, settings: BrokerSettings, replica: Replica, others: Connector) -> Self {
+    pub(crate) fn new(env: Env, settings: BrokerSettings, replica: Replica) -> Self {
         Self {
             started: env.mono(),
-            env,
             settings,
             replica,
             commits: Commits::default(),
             commits_added: Notify::new(),
             register_now: Notify::new(),
-            others,
+            others: Connector::new(&env, None, ConnectorOptions::default()),
+            namesrv: Connector::new(&env, None, register::connector_options()),
+            stopping: watch::Sender::new(false),
             cold_reads: Arc::new(Semaphore::new(COLD_READS_MAX)),
             membership: Mutex::new(Membership::new()),
             parked: Mutex::new(Parked::new(HELD_MAX)),
             claims: Mutex::new(Claims::new(CLAIMS_MAX)),
             peers: RwLock::new(BTreeMap::new()),
             keys: AtomicU32::new(0),
+            env,
         }
     }
 
@@ -204,6 +216,12 @@ impl Context {
     /// The id clients address this replica by.
     pub(crate) fn broker_id(&self) -> BrokerId {
         if self.is_leader() { BrokerId::LEADER } else { BrokerId::follower(self.settings.me().slot) }
+    }
+
+    /// Returns once the service is stopping.
+    pub(crate) async fn stopped(&self) {
+        // The sender is this context's: it cannot be gone.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// Whether this node has run too briefly to have heard from every consumer.

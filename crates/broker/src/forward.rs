@@ -13,7 +13,7 @@ use crate::context::{Call, Context};
 use crate::outcome::Failure;
 
 /// Header field of a forwarded request: the address of the client that sent it.
-pub(crate) const FORWARDED_FOR: &str = "__TMQ_FORWARDED_FOR";
+const FORWARDED_FOR: &str = "__TMQ_FORWARDED_FOR";
 /// How long a forwarded request may take; clients give up after 3 s or more.
 const FORWARD_TIMEOUT: Duration = Duration::from_millis(2_800);
 /// How long a request may wait for a leader to be elected before it is refused.
@@ -22,6 +22,11 @@ const LEADER_WAIT: Duration = Duration::from_millis(1_500);
 /// The client on whose behalf a request was sent, if another broker forwarded it.
 pub(crate) fn forwarded_for(request: &RemotingCommand) -> Option<SocketAddr> {
     request.ext.get(FORWARDED_FOR)?.parse().ok()
+}
+
+/// Says on whose behalf `request` is sent.
+pub(crate) fn mark(request: &mut RemotingCommand, call: &Call) {
+    request.ext.set(FORWARDED_FOR, &call.client.to_string());
 }
 
 /// Passes `call` on to the leader and returns its answer.
@@ -33,7 +38,7 @@ pub(crate) async fn forward(context: &Context, call: &Call) -> Result<RemotingCo
     let leader = leader(context).await?;
     let mut request = call.request.clone();
     request.raw_header = None;
-    request.ext.set(FORWARDED_FOR, &call.client.to_string());
+    mark(&mut request, call);
     let remote = context.others.remote(&leader).map_err(|_| Failure::NoLeader)?;
     if request.is_one_way() {
         return match remote.one_way(request).await {

@@ -1,7 +1,7 @@
 //! The broker service: one replica's face towards clients.
 //!
-//! [`Broker`] listens, hands each request to the handler that [`table`] names, and answers. Requests that change
-//! something, or that must see the latest state, are for the leader: a follower forwards them ([`forward`]), so that
+//! [`Broker`] listens, hands each request to the handler that `table` names, and answers. Requests that change
+//! something, or that must see the latest state, are for the leader: a follower forwards them (`forward`), so that
 //! clients with a stale route keep working. What a request comes to is an answer or a [`Failure`]; one table turns
 //! failures into response codes. Registration with the NameServers, waiting pulls and notices to consumers are driven
 //! from here; nothing here is trusted for safety.

@@ -34,10 +34,13 @@ pub(crate) async fn heartbeat(context: &Context, call: &Call) -> Result<Remoting
     let body = HeartbeatData::from_json(&call.request.body).map_err(|e| Failure::Invalid(e.to_string()))?;
     let mut consumers = Vec::with_capacity(body.consumer_data_set.len());
     for data in body.consumer_data_set {
-        if let Some(consumer) = consumer(context, data).await? {
+        let consumer = consumer(data)?;
+        // Groups that may not be created are left out, as if they were not in the heartbeat.
+        if context.settings.auto_create_group || context.view().group(consumer.group.as_str()).is_some() {
             consumers.push(consumer);
         }
     }
+    let groups: Vec<GroupName> = consumers.iter().map(|consumer| consumer.group.clone()).collect();
     let beat = Heartbeat {
         client: Client {
             id: body.client_id,
@@ -48,11 +51,13 @@ pub(crate) async fn heartbeat(context: &Context, call: &Call) -> Result<Remoting
         producers: group_names(body.producer_data_set.iter().map(|producer| producer.group_name.as_str()))?,
         consumers,
     };
-    let now = context.env.mono();
-    let changes = context
-        .membership()
-        .heartbeat(call.channel(), beat, now)
-        .map_err(|error| Failure::Invalid(error.to_string()))?;
+    let changes = register(context, call, beat)?;
+    for group in groups {
+        // The registration matters more than the retry topic, which the next heartbeat creates.
+        if let Err(error) = ensure_group(context, &group).await {
+            tracing::debug!(%group, %error, "broker.group_not_ensured");
+        }
+    }
     let subscription_changed = Some(!changes.is_empty());
     notify(context, changes);
     // Heartbeats without subscriptions are an option of clients that only a broker which claims it gets.
@@ -60,28 +65,29 @@ pub(crate) async fn heartbeat(context: &Context, call: &Call) -> Result<Remoting
     Ok(call.ok().with_header(&header))
 }
 
-/// A consumer group of a heartbeat; its configuration and retry topic are created when they are missing and may be.
-async fn consumer(context: &Context, data: ConsumerData) -> Result<Option<Consumer>, Failure> {
-    let group = GroupName::new(&data.group_name)?;
-    match ensure_group(context, &group).await {
-        Ok(()) => {}
-        Err(Failure::GroupMissing(_)) => return Ok(None),
-        // The registration matters more than the retry topic, which the next heartbeat creates.
-        Err(error) => tracing::debug!(%group, %error, "broker.group_not_ensured"),
+fn register(context: &Context, call: &Call, beat: Heartbeat) -> Result<Vec<Change>, Failure> {
+    let now = context.env.mono();
+    let changes = context.membership().heartbeat(call.channel(), beat, now);
+    let changes = changes.map_err(|error| Failure::Invalid(error.to_string()))?;
+    if context.peer(call.channel()).is_some() {
+        return Ok(changes);
     }
-    let mut subscriptions = Vec::with_capacity(data.subscription_data_set.len());
-    for subscription in data.subscription_data_set {
-        subscriptions.push(Subscription::new(subscription)?);
-    }
-    Ok(Some(Consumer {
-        group,
+    // The connection closed before its heartbeat got here; a member without one would keep its queues to itself.
+    Ok(context.membership().disconnected(call.channel()))
+}
+
+fn consumer(data: ConsumerData) -> Result<Consumer, Failure> {
+    let subscriptions = data.subscription_data_set.into_iter().map(Subscription::new).collect::<Result<_, _>>()?;
+    Ok(Consumer {
+        group: GroupName::new(&data.group_name)?,
         consume_type: data.consume_type,
         model: data.message_model,
         from: data.consume_from_where,
         subscriptions,
-    }))
+    })
 }
 
+/// Creates the group's configuration and its retry topic where they are missing.
 async fn ensure_group(context: &Context, group: &GroupName) -> Result<(), Failure> {
     let retry = TopicName::retry_of(group);
     let is_known = context.view().group(group.as_str()).is_some() && context.view().topic(retry.as_str()).is_some();
@@ -236,7 +242,7 @@ pub(crate) async fn running_info(context: &Context, call: &Call) -> Result<Remot
             relayed.remark = answer.remark;
             Ok(relayed)
         }
-        Err(CallError::Timeout { .. }) => Err(Failure::ClientTimeout),
+        Err(CallError::Timeout) => Err(Failure::ClientTimeout),
         Err(_) => Err(offline()),
     }
 }

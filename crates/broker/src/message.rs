@@ -44,7 +44,7 @@ pub fn draft(
             origin.body_bytes_max
         )));
     }
-    check_kind(&header.properties)?;
+    check_kind(header.sys_flag, &header.properties, topic)?;
     let mut records = BytesMut::with_capacity(body.len() + header.properties.len() + 512);
     let template = RecordBuilder {
         queue_id: i32::try_from(queue.0).map_err(|_| Failure::Invalid("queue number too large".into()))?,
@@ -71,7 +71,7 @@ pub fn draft(
         };
         let mut batch_error = None;
         let count = for_each_batch_item::<BatchFailure>(body, limits, |item| {
-            check_kind(item.properties)?;
+            check_kind(sys_flag::TRANSACTION_NONE, item.properties, topic)?;
             store(item.flag, item.body, item.properties)?;
             Ok(())
         })
@@ -114,18 +114,21 @@ fn illegal(error: timbermq_record::RecordError) -> Failure {
 
 /// Refuses the kinds of message whose promise (later, or only after a commit) this broker cannot keep yet. Storing them
 /// as ordinary messages would deliver them too early, silently.
-fn check_kind(text: &str) -> Result<(), Failure> {
+fn check_kind(sys_flag: i32, text: &str, topic: &TopicName) -> Result<(), Failure> {
+    let illegal =
+        |kind: &str| Err(Failure::MessageIllegal(format!("{kind} messages are not supported by this broker")));
     let found = Properties::new(text);
     let timed = [property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS];
-    // Delay levels of retries are dealt with where retries are (no topic but a retry topic gets here with one).
     if timed.iter().any(|name| found.contains(name)) {
-        return Err(Failure::MessageIllegal("timed messages are not supported by this broker".into()));
+        return illegal("timed");
     }
-    if found.get(property::TRANSACTION_PREPARED) == Some("true") {
-        return Err(Failure::MessageIllegal("transactional messages are not supported by this broker".into()));
+    let is_prepared = found.get(property::TRANSACTION_PREPARED).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    if is_prepared || sys_flag & sys_flag::TRANSACTION_MASK != sys_flag::TRANSACTION_NONE {
+        return illegal("transactional");
     }
-    if found.get(property::DELAY).is_some_and(|level| level.trim() != "0") && !found.contains(property::RETRY_TOPIC) {
-        return Err(Failure::MessageIllegal("delayed messages are not supported by this broker".into()));
+    // Clients give what they send to a retry topic a level; it comes again at once, which is early but not wrong.
+    if !topic.is_retry() && found.get(property::DELAY).is_some_and(|level| level.trim() != "0") {
+        return illegal("delayed");
     }
     Ok(())
 }
@@ -226,9 +229,12 @@ mod tests {
         for properties in [&[("DELAY", "3")][..], &[("TRAN_MSG", "true")], &[("TIMER_DELAY_MS", "9")]] {
             assert!(matches!(make(&header(&text(properties), false), b"x"), Err(Failure::MessageIllegal(_))));
         }
-        assert!(make(&header(&text(&[("DELAY", "3"), ("RETRY_TOPIC", "t")]), false), b"x").is_ok());
+        let late = text(&[("DELAY", "3"), ("RETRY_TOPIC", "t")]);
+        assert!(make(&header(&late, false), b"x").is_err());
+        let retry = SendMessageHeader { topic: "%RETRY%g".into(), ..header(&late, false) };
+        assert!(make(&retry, b"x").is_ok());
         assert!(matches!(make(&header("", false), &[0; 1001]), Err(Failure::MessageIllegal(_))));
-        let long = text(&[("k", &"v".repeat(32_700))]);
+        let long = text(&[("k", &"v".repeat(32_760))]);
         assert!(matches!(make(&header(&long, false), b"x"), Err(Failure::MessageIllegal(_))));
     }
 }

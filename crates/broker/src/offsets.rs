@@ -73,7 +73,7 @@ pub(crate) async fn update(context: &Context, call: &Call) -> Result<RemotingCom
         return Err(Failure::GroupMissing(group.to_string()));
     }
     context.topic(topic.as_str())?;
-    add(context, group, topic, queue_id(header.queue_id)?, header.commit_offset, Some(call.channel()))?;
+    add(context, group, topic, queue_id(header.queue_id)?, header.commit_offset, call.owner())?;
     if !call.request.is_one_way() {
         settle(context).await?;
     }
@@ -81,17 +81,17 @@ pub(crate) async fn update(context: &Context, call: &Call) -> Result<RemotingCom
 }
 
 /// Hands a commit over to be proposed with others. A lower offset than the stored one is taken only from the client that
-/// last asked for, or pulled, the queue.
+/// last asked for, or pulled, the queue: `owner` is its connection, if it has one of its own.
 pub(crate) fn add(
     context: &Context,
     group: GroupName,
     topic: TopicName,
     queue: QueueId,
     offset: i64,
-    channel: Option<ChannelId>,
+    owner: Option<ChannelId>,
 ) -> Result<(), Failure> {
     let offset = u64::try_from(offset).map_err(|_| Failure::Invalid(format!("commitOffset[{offset}] is illegal")))?;
-    let allow_lower = channel.is_some_and(|channel| context.claims().holds(&group, &topic, queue, channel));
+    let allow_lower = owner.is_some_and(|channel| context.claims().holds(&group, &topic, queue, channel));
     if !context.commits.add(group, topic, queue, QueueOffset(offset), allow_lower) {
         return Err(Failure::Overloaded);
     }
@@ -125,7 +125,7 @@ pub(crate) async fn drive_commits(context: &Context) {
             if let Err(error) = &stored {
                 tracing::debug!(%error, "broker.offsets_not_stored");
             }
-            gathered.done(stored.is_ok());
+            context.commits.done(gathered, stored.is_ok());
         }
     }
 }
@@ -180,6 +180,10 @@ pub(crate) async fn reset(context: &Context, call: &Call) -> Result<RemotingComm
     }
     context.barrier().await?;
     let queues = match u32::try_from(header.queue_id) {
+        Ok(queue) if queue >= config.read_queues => {
+            let (topic, queues) = (topic.to_string(), config.read_queues);
+            return Err(Failure::QueueMissing { topic, queue: header.queue_id, queues });
+        }
         Ok(queue) => vec![QueueId(queue)],
         Err(_) => (0..config.read_queues).map(QueueId).collect(),
     };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use timbermq_remoting::body::{DataVersion, JsonBody, RegisterBrokerBody, TopicConfigTable, body_crc32};
 use timbermq_remoting::header::{BrokerIdentityHeader, REGISTRATION_COMPLETE, RegisterBrokerHeader};
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
-use timbermq_transport::{Connector, ConnectorOptions};
+use timbermq_transport::ConnectorOptions;
 use timbermq_types::BrokerId;
 
 use crate::context::Context;
@@ -20,20 +20,23 @@ use crate::topics;
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Changes within this long are registered together.
 const GATHER: Duration = Duration::from_millis(10);
-/// Connecting to a NameServer that is down must not delay the others for long.
+/// How long connecting to a NameServer may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Keeps this replica registered for as long as it runs.
+/// Connecting to a NameServer that is down must not delay the others for long.
+pub(crate) fn connector_options() -> ConnectorOptions {
+    ConnectorOptions { connect_timeout: CONNECT_TIMEOUT, ..ConnectorOptions::default() }
+}
+
+/// Keeps this replica registered until the service stops.
 pub(crate) async fn drive(context: Arc<Context>) {
-    // The NameServer knows a broker by its connection and drops it when the connection closes, so this one is its own.
-    let options = ConnectorOptions { connect_timeout: CONNECT_TIMEOUT, ..ConnectorOptions::default() };
-    let connector = Arc::new(Connector::new(&context.env, None, options));
     let mut role = context.replica.role();
     loop {
-        register(&context, &connector).await;
+        register(&context);
         let wait = context.env.timeout(context.settings.register_interval, async {
             tokio::select! {
                 biased;
+                () = context.stopped() => false,
                 changed = role.changed() => changed.is_ok(),
                 () = context.register_now.notified() => true,
             }
@@ -47,13 +50,13 @@ pub(crate) async fn drive(context: Arc<Context>) {
     }
 }
 
-async fn register(context: &Arc<Context>, connector: &Arc<Connector>) {
+fn register(context: &Arc<Context>) {
     let Some((header, body)) = registration(context) else { return };
     for address in &context.settings.namesrv {
         let mut request =
             RemotingCommand::request(RequestCode::REGISTER_BROKER).with_header(&header).with_body(body.clone());
         request.ext.set(REGISTRATION_COMPLETE, "true");
-        let (connector, address) = (Arc::clone(connector), address.clone());
+        let (connector, address) = (context.namesrv.clone(), address.clone());
         // Side by side: one NameServer that is down does not hold up what the others must know.
         context.env.spawn("broker.register", async move {
             match connector.request(&address, request, REGISTER_TIMEOUT).await {
@@ -71,7 +74,7 @@ async fn register(context: &Arc<Context>, connector: &Arc<Connector>) {
 fn registration(context: &Context) -> Option<(RegisterBrokerHeader, Vec<u8>)> {
     let role = *context.replica.role().borrow();
     let is_leader = role.is_leader;
-    if is_leader && !role.has_quorum {
+    if *context.stopping.borrow() || is_leader && !role.has_quorum {
         return None;
     }
     let broker_id = if is_leader { BrokerId::LEADER } else { BrokerId::follower(context.settings.me().slot) };
@@ -98,9 +101,9 @@ fn registration(context: &Context) -> Option<(RegisterBrokerHeader, Vec<u8>)> {
     Some((header, body))
 }
 
-/// Takes this replica out of the routes: it stops.
-pub(crate) async fn unregister(context: &Arc<Context>) {
-    let connector = Connector::new(&context.env, None, ConnectorOptions::default());
+/// Takes this replica out of the routes: it stops. What is said here follows what was said before on the same connection,
+/// and nothing is said after it.
+pub(crate) async fn unregister(context: &Context) {
     let header = BrokerIdentityHeader {
         broker_name: context.settings.group.clone(),
         broker_addr: context.settings.me().broker.clone(),
@@ -109,9 +112,9 @@ pub(crate) async fn unregister(context: &Arc<Context>) {
     };
     for address in &context.settings.namesrv {
         let request = RemotingCommand::request(RequestCode::UNREGISTER_BROKER).with_header(&header);
-        if let Err(error) = connector.request(address, request, CONNECT_TIMEOUT).await {
+        if let Err(error) = context.namesrv.request(address, request, CONNECT_TIMEOUT).await {
             tracing::debug!(namesrv = %address, %error, "broker.unregister_failed");
         }
     }
-    connector.close();
+    context.namesrv.close();
 }

@@ -9,7 +9,7 @@ use timbermq_env::Env;
 use timbermq_remoting::{RemotingCommand, RequestCode};
 use timbermq_replica::Replica;
 use timbermq_session::ChannelId;
-use timbermq_transport::{Connector, ConnectorOptions, Handler, Peer, Responder, Server, ServerOptions};
+use timbermq_transport::{Handler, Peer, Responder, Server, ServerOptions};
 
 use crate::context::{BrokerSettings, Call, Context};
 use crate::outcome::Failure;
@@ -42,8 +42,7 @@ impl Broker {
                     .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?,
             );
         }
-        let others = Connector::new(&env, None, ConnectorOptions::default());
-        let context = Arc::new(Context::new(env.clone(), settings, replica, others));
+        let context = Arc::new(Context::new(env.clone(), settings, replica));
         let handler = Arc::new(Dispatch { context: Arc::clone(&context) });
         let server = Server::serve(&env, listeners, handler, options);
         drive(&context);
@@ -58,8 +57,9 @@ impl Broker {
 
     /// Leaves the routes, answers what is held and closes the connections. The replica goes on.
     pub async fn shutdown(&self) {
+        self.context.stopping.send_replace(true);
         register::unregister(&self.context).await;
-        pull::drain(&self.context);
+        pull::drain(&self.context).await;
         self.server.shutdown(Duration::from_secs(2)).await;
     }
 }

@@ -82,8 +82,9 @@ impl RetentionDriver {
         {
             if let Err(error) = self.proposer.propose(Proposal::from(Mark {})).await {
                 tracing::info!(%error, "retention.mark_failed");
+                return;
             }
-            return;
+            // No return: a log that grows by a mark in every round must be trimmed all the same.
         }
         if let Some(to) = rules.trim(&marks, view.floor()) {
             tracing::info!(mark = %to.id, position = %to.end, "retention.trim");

@@ -15,6 +15,8 @@ use crate::context::{Call, Context, topic_name};
 
 /// How often pulls past their time are looked for.
 const TICK: Duration = Duration::from_millis(500);
+/// Longest time that answering all of them may take when the broker stops.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// Every so many ticks, pulls are run again for which anything arrived, wanted or not.
 const TICKS_PER_SWEEP: u32 = 10;
 
@@ -51,17 +53,19 @@ pub(super) fn park(context: &Arc<Context>, call: Call, mut responder: Responder,
 fn rerun(context: &Arc<Context>, waiting: Waiting<Held>) {
     let context = Arc::clone(context);
     let env = context.env.clone();
-    env.spawn("broker.pull", async move {
-        let Held { call, responder } = waiting.value;
-        if responder.is_closed() {
-            return;
-        }
-        match run(&context, &call, false).await {
-            Ok(Pulled::Answer(answer)) => responder.send(answer),
-            Ok(Pulled::Hold { .. }) => unreachable!("only a first pass is held"),
-            Err(failure) => responder.send(failure.response(&call.request)),
-        }
-    });
+    env.spawn("broker.pull", async move { answer(&context, waiting).await });
+}
+
+async fn answer(context: &Context, waiting: Waiting<Held>) {
+    let Held { call, responder } = waiting.value;
+    if responder.is_closed() {
+        return;
+    }
+    match run(context, &call, false).await {
+        Ok(Pulled::Answer(answer)) => responder.send(answer),
+        Ok(Pulled::Hold { .. }) => unreachable!("only a first pass is held"),
+        Err(failure) => responder.send(failure.response(&call.request)),
+    }
 }
 
 fn rerun_all(context: &Arc<Context>, woken: Vec<Waiting<Held>>) {
@@ -79,14 +83,14 @@ fn arrived(context: &Arc<Context>, arrived: &Arrived) {
 pub(crate) async fn drive(context: Arc<Context>) {
     let mut effects = context.replica.effects();
     let ticking = Arc::clone(&context);
-    context.env.spawn("broker.pull_ticks", async move { tick(ticking).await });
+    context.env.spawn("broker.pull_ticks", tick(ticking));
     while let Some(notice) = effects.next().await {
         match notice {
             Notice::SweepAll => sweep(&context),
             Notice::Effects(effects) => effects.iter().for_each(|effect| react(&context, effect)),
         }
     }
-    drain(&context);
+    drain(&context).await;
 }
 
 fn react(context: &Arc<Context>, effect: &Effect) {
@@ -120,8 +124,15 @@ async fn tick(context: Arc<Context>) {
     }
 }
 
-/// Answers every held pull now: the broker stops.
-pub(crate) fn drain(context: &Arc<Context>) {
+/// Answers every held pull, now: the broker stops, and its connections close once this returns.
+pub(crate) async fn drain(context: &Context) {
     let held = context.parked().drain();
-    rerun_all(context, held);
+    let answer_all = async {
+        for waiting in held {
+            answer(context, waiting).await;
+        }
+    };
+    if context.env.timeout(DRAIN_MAX, answer_all).await.is_none() {
+        tracing::info!("broker.held_pulls_not_answered");
+    }
 }

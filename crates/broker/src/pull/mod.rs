@@ -22,7 +22,7 @@ pub(crate) use hold::{Held, drain, drive};
 
 use crate::context::{Call, Context, topic_name};
 use crate::outcome::Failure;
-use crate::{groups, offsets};
+use crate::{forward, groups, offsets};
 use decide::{Decision, decide};
 
 /// A follower that is behind the client lets it try again at the leader after this long, so that it does not spin.
@@ -67,7 +67,8 @@ pub(super) async fn run(context: &Context, call: &Call, is_first: bool) -> Resul
     if is_first && header.commits_offset() {
         commit(context, call, &header, &group, &topic, queue).await;
     }
-    if context.is_leader() {
+    // A second pass is of a client that has waited: meanwhile the queue may have become another's.
+    if is_first && context.is_leader() {
         context.claims().claim(&group, &topic, queue, call.channel());
     }
     let view = Position { context, call, header: &header, group: &group_config, topic: &topic, queue };
@@ -131,8 +132,7 @@ async fn commit(
     queue: QueueId,
 ) {
     if context.is_leader() {
-        let added =
-            offsets::add(context, group.clone(), topic.clone(), queue, header.commit_offset, Some(call.channel()));
+        let added = offsets::add(context, group.clone(), topic.clone(), queue, header.commit_offset, call.owner());
         if let Err(error) = added {
             tracing::debug!(%group, %topic, %queue, %error, "broker.offset_not_taken");
         }
@@ -146,10 +146,15 @@ async fn commit(
         queue_id: header.queue_id,
         commit_offset: header.commit_offset,
     };
-    let request = RemotingCommand::request(RequestCode::UPDATE_CONSUMER_OFFSET).with_header(&header).one_way();
+    let mut request = RemotingCommand::request(RequestCode::UPDATE_CONSUMER_OFFSET).with_header(&header).one_way();
+    forward::mark(&mut request, call);
     if let Ok(remote) = context.others.remote(address) {
         let _ = remote.one_way(request).await;
     }
+}
+
+fn wire(offset: QueueOffset) -> i64 {
+    i64::try_from(offset.0).unwrap_or(i64::MAX)
 }
 
 /// A pull at its queue.
@@ -164,34 +169,45 @@ struct Position<'a> {
 
 impl Position<'_> {
     async fn answer(&self, filter: TagFilter, may_hold: bool) -> Result<Pulled, Failure> {
-        let bounds = self.context.view().queue_bounds(self.topic.as_str(), self.queue);
-        match decide(self.header.queue_offset, bounds.min, bounds.max) {
+        let mut decision = self.decide();
+        if self.is_back(decision) {
+            // Clients store what a 21 tells them, so nobody is told to go back by a replica that may just be behind. A
+            // leader may be, too: a majority has an entry before the leader's own disk does. So it looks again.
+            if !self.context.is_leader() || self.context.barrier().await.is_err() {
+                self.context.env.sleep(REDIRECT_PAUSE).await;
+                return Ok(self.status(
+                    ResponseCode::PULL_RETRY_IMMEDIATELY,
+                    self.header.queue_offset,
+                    BrokerId::LEADER,
+                ));
+            }
+            decision = self.decide();
+        }
+        match decision {
             Decision::Read(from) => self.read(from, filter).await,
             Decision::Wait if may_hold && self.header.may_suspend() => {
                 Ok(Pulled::Hold { from: QueueOffset(u64::try_from(self.header.queue_offset).unwrap_or(0)), filter })
             }
             Decision::Wait => Ok(self.status(ResponseCode::PULL_NOT_FOUND, self.header.queue_offset, BrokerId::LEADER)),
-            Decision::Moved(to) => Ok(self.moved(to).await),
+            Decision::Moved(to) => Ok(self.status(ResponseCode::PULL_OFFSET_MOVED, wire(to), BrokerId::LEADER)),
         }
     }
 
-    /// The offset is outside the queue. Clients store what a 21 tells them, so it is said only by a replica that has
-    /// certainly reached the offset asked for: nobody tells a client to go back who may just be behind.
-    async fn moved(&self, to: QueueOffset) -> Pulled {
-        let target = i64::try_from(to.0).unwrap_or(i64::MAX);
-        let is_forward = target >= self.header.queue_offset;
-        if is_forward || self.context.is_leader() && self.context.barrier().await.is_ok() {
-            return self.status(ResponseCode::PULL_OFFSET_MOVED, target, BrokerId::LEADER);
-        }
-        self.context.env.sleep(REDIRECT_PAUSE).await;
-        self.status(ResponseCode::PULL_RETRY_IMMEDIATELY, self.header.queue_offset, BrokerId::LEADER)
+    fn decide(&self) -> Decision {
+        let bounds = self.context.view().queue_bounds(self.topic.as_str(), self.queue);
+        decide(self.header.queue_offset, bounds.min, bounds.max)
+    }
+
+    /// Whether the client is to go back.
+    fn is_back(&self, decision: Decision) -> bool {
+        matches!(decision, Decision::Moved(to) if wire(to) < self.header.queue_offset)
     }
 
     async fn read(&self, from: QueueOffset, filter: TagFilter) -> Result<Pulled, Failure> {
         let limits = read::Limits::of(self.header);
         let request = read::Request { topic: self.topic.clone(), queue: self.queue, from, filter, limits };
         let found = read::read(self.context, request).await?;
-        let next = i64::try_from(found.next.0).unwrap_or(i64::MAX);
+        let next = wire(found.next);
         let suggested = self.suggest(found.distance_bytes);
         if found.body.is_empty() {
             return Ok(self.status(ResponseCode::PULL_RETRY_IMMEDIATELY, next, suggested));
@@ -231,7 +247,6 @@ impl Position<'_> {
     /// An answer of any status. Clients read the four offsets of every one of them.
     fn status(&self, code: ResponseCode, next: i64, suggested: BrokerId) -> Pulled {
         let bounds = self.context.view().queue_bounds(self.topic.as_str(), self.queue);
-        let wire = |offset: QueueOffset| i64::try_from(offset.0).unwrap_or(i64::MAX);
         let header = PullMessageResponseHeader {
             suggest_which_broker_id: i64::try_from(suggested.0).unwrap_or(0),
             next_begin_offset: next,

@@ -65,7 +65,11 @@ pub(super) struct Found {
 /// Reads what `request` asks for. What is in memory is read here; the rest where blocking is allowed, a few at a time.
 pub(super) async fn read(context: &Context, request: Request) -> Result<Found, Failure> {
     let (view, log) = (context.view().clone(), context.replica.log().clone());
-    let rows_now = request.limits.messages.min(request.limits.rows);
+    // A filter may leave few of the rows over, so it gets more of them to look at.
+    let rows_now = match request.filter {
+        TagFilter::All => request.limits.messages.min(request.limits.rows),
+        _ => request.limits.rows,
+    };
     if is_hot(&view, &log, &request, rows_now) {
         let hot = Request { limits: Limits { rows: rows_now, ..request.limits }, ..request };
         return read_here(&view, &log, &hot);
@@ -116,8 +120,12 @@ fn read_here(view: &View, log: &CommitLog, request: &Request) -> Result<Found, F
         last = Some(row.position);
     }
     if next == request.from {
-        // Nothing could be read: go on at whatever the queue starts with now.
-        next = view.queue_bounds(request.topic.as_str(), request.queue).min.max(request.from);
+        // Nothing could be read: go on at what the queue starts with now. If that is no further, the client must not be
+        // told to try again at once.
+        next = view.queue_bounds(request.topic.as_str(), request.queue).min;
+        if next <= request.from {
+            return Err(Failure::Internal(format!("the message at offset {} cannot be read", request.from)));
+        }
     }
     let distance_bytes = last.map_or(0, |position| log.end_position().0.saturating_sub(position.0));
     Ok(Found { body: body.freeze(), next, distance_bytes })

@@ -1,6 +1,8 @@
 //! Topics, groups and what tools ask.
 
-use timbermq_remoting::body::{JsonBody, KvTable, SubscriptionGroupConfig, SubscriptionGroupTable, TopicConfigTable, TopicList};
+use timbermq_remoting::body::{
+    JsonBody, KvTable, SubscriptionGroupConfig, SubscriptionGroupTable, TopicConfigTable, TopicList,
+};
 use timbermq_remoting::header::GetBrokerConfigResponseHeader;
 
 use crate::harness::{CLUSTER, GROUP, Group, number, request};
@@ -65,7 +67,8 @@ async fn groups_are_created_changed_listed_and_deleted() {
     let group = Group::one().await;
     let client = group.client().await;
     client.get(create_topic("t", "1", "6")).await;
-    let config = SubscriptionGroupConfig { group_name: "g".into(), retry_max_times: 3, ..SubscriptionGroupConfig::default() };
+    let config =
+        SubscriptionGroupConfig { group_name: "g".into(), retry_max_times: 3, ..SubscriptionGroupConfig::default() };
     client.get(request(200, &[]).with_body(config.to_json())).await;
     let one = client.get(request(352, &[("group", "g")])).await;
     assert_eq!(SubscriptionGroupConfig::from_json(&one.body).unwrap().retry_max_times, 3);

@@ -130,10 +130,9 @@ async fn a_takeover_loses_nothing_and_ids_stay_good() {
     let old = group.leader().await;
     old.broker.shutdown().await;
     old.replica.shutdown().await;
-    let next = eventually("another leader", async || {
-        group.nodes.iter().find(|node| node.leads() && node.addr != old.addr)
-    })
-    .await;
+    let next =
+        eventually("another leader", async || group.nodes.iter().find(|node| node.leads() && node.addr != old.addr))
+            .await;
     let there = group.client_of(next);
     assert_eq!(put(&there, "t", 0, "y").await, 1);
     assert_eq!(bodies(&there.get(request(33, &[("offset", &position(&id).to_string())])).await), ["x"]);
@@ -141,4 +140,28 @@ async fn a_takeover_loses_nothing_and_ids_stay_good() {
     let through = group.client_of(other);
     let sent = tokio::time::timeout(Duration::from_secs(10), through.ask(send("t", 0, "z"))).await.unwrap();
     assert_eq!(number(&sent, "queueOffset"), 2, "the follower knows the new leader");
+}
+
+#[tokio::test]
+async fn replicas_describe_themselves_and_are_the_same() {
+    let group = Group::three().await;
+    let client = group.client().await;
+    for n in 0..20 {
+        put(&client, "t", n % 4, "x").await;
+    }
+    group.agree().await;
+    let leader = group.leader().await;
+    let mut digests = Vec::new();
+    for node in &group.nodes {
+        let client = group.client_of(node);
+        let status = client.get(request(timbermq_broker::GROUP_STATUS.0, &[])).await;
+        let status: timbermq_broker::GroupStatus = serde_json::from_slice(&status.body).unwrap();
+        let leads = node.addr == leader.addr;
+        assert_eq!(status.role, if leads { "leader" } else { "follower" });
+        assert_eq!(status.broker_id, if leads { 0 } else { u64::from(status.slot) + 1 });
+        assert_eq!((status.members.len(), status.leader), (3, Some(leader.replica.status().node.0)));
+        let digest = client.get(request(timbermq_broker::STATE_DIGEST.0, &[("logFrom", "1")])).await;
+        digests.push(serde_json::from_slice::<timbermq_broker::StateDigest>(&digest.body).unwrap());
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }

@@ -11,10 +11,10 @@ use timbermq_commitlog::{CommitLog, LogOptions};
 use timbermq_env::{Disk, DiskEntry, DiskFile, DiskSpace, Env, OpenMode};
 use timbermq_machine::{Machine, MemoryStore, View};
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
-use timbermq_replica::{Member, NodeAddr, Replica, ReplicaConfig, Timing};
+use timbermq_replica::{Member, NodeAddr, Replica, ReplicaConfig, Retention, Timing};
 use timbermq_transport::{Connector, ConnectorOptions, Handler, Peer, Remote, Responder};
 use timbermq_types::{Durability, NodeId, Slot};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// No wait for something that must happen is longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -102,6 +102,9 @@ pub struct Node {
     pub broker: Broker,
     pub addr: String,
     pub disk: StallDisk,
+    /// The system topic that is created last.
+    last_topic: &'static str,
+    _end: oneshot::Sender<()>,
 }
 
 impl Node {
@@ -122,7 +125,7 @@ impl Drop for Node {
     }
 }
 
-/// A running group. All of it lives on the test's runtime, but for the threads that write the logs.
+/// A running group. The services live on the test's runtime, the replicas on threads of their own.
 pub struct Group {
     pub env: Env,
     pub nodes: Vec<Node>,
@@ -144,6 +147,10 @@ impl Group {
 
     /// Starts a group and waits until it has a leader and the system topics.
     pub async fn start(replicas: u32, adjust: impl Fn(&mut BrokerSettings)) -> Self {
+        Self::with(replicas, Retention::default(), adjust).await
+    }
+
+    pub async fn with(replicas: u32, retention: Retention, adjust: impl Fn(&mut BrokerSettings)) -> Self {
         let env = timbermq_host::env();
         let root = tempfile::tempdir().unwrap();
         let members: Vec<Member> = (0..replicas)
@@ -154,14 +161,12 @@ impl Group {
             .collect();
         let mut nodes = Vec::new();
         for member in &members {
-            nodes.push(start_node(&env, member, &members, root.path(), &adjust).await);
+            nodes.push(start_node(&env, member, &members, root.path(), &retention, &adjust).await);
         }
         let group = Self { env, nodes, _root: root };
         group.leader().await;
         eventually("the system topics", async || {
-            let known = |node: &Node, topic: &str| node.view().topic(topic).is_some();
-            let last = if group.nodes[0].view().topic("TBW102").is_some() { "TBW102" } else { "test_REPLY_TOPIC" };
-            group.nodes.iter().all(|node| known(node, "test_REPLY_TOPIC") && known(node, last)).then_some(())
+            group.nodes.iter().all(|node| node.view().topic(node.last_topic).is_some()).then_some(())
         })
         .await;
         group
@@ -195,23 +200,43 @@ impl Group {
     }
 }
 
+/// Starts a replica on a thread of its own, as in production: what it applies, it applies while requests are served.
+async fn start_replica(config: ReplicaConfig, end: oneshot::Receiver<()>) -> (Replica, StallDisk) {
+    let (started, replica) = oneshot::channel();
+    let serve = async move {
+        let mut env = timbermq_host::env();
+        let disk = StallDisk { inner: Arc::clone(&env.disk), stall: Arc::default() };
+        env.disk = Arc::new(disk.clone());
+        let log_dir = config.data_dir.join("log");
+        env.disk.create_dir_all(&log_dir).unwrap();
+        let options =
+            LogOptions { group: GROUP.into(), segment_bytes: 4 << 20, fill_ahead_bytes: 0, ..LogOptions::default() };
+        let (log, _) = CommitLog::open(&env, &log_dir, options).unwrap();
+        let machine = Machine::open(Arc::<MemoryStore>::default()).unwrap();
+        let replica = Replica::start(env, config, log, machine).await.unwrap();
+        assert!(started.send((replica, disk)).is_ok());
+        // The other side goes when the node does.
+        let _ = end.await;
+    };
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(serve);
+        runtime.shutdown_background();
+    });
+    replica.await.unwrap()
+}
+
 async fn start_node(
     env: &Env,
     me: &Member,
     members: &[Member],
     root: &Path,
+    retention: &Retention,
     adjust: &impl Fn(&mut BrokerSettings),
 ) -> Node {
-    let mut env = env.clone();
-    let disk = StallDisk { inner: Arc::clone(&env.disk), stall: Arc::default() };
-    env.disk = Arc::new(disk.clone());
     let dir = root.join(format!("n{}", me.node));
-    let log_dir = dir.join("log");
-    env.disk.create_dir_all(&log_dir).unwrap();
-    let options = LogOptions { group: GROUP.into(), segment_bytes: 4 << 20, fill_ahead_bytes: 0, ..LogOptions::default() };
-    let (log, _) = CommitLog::open(&env, &log_dir, options).unwrap();
-    let machine = Machine::open(Arc::<MemoryStore>::default()).unwrap();
     let mut config = ReplicaConfig::new(CLUSTER, GROUP, me.node, members.to_vec(), dir.clone());
+    config.retention = retention.clone();
     if members.len() == 1 {
         config.timing = Timing {
             heartbeat: Duration::from_millis(20),
@@ -219,7 +244,8 @@ async fn start_node(
             election_max: Duration::from_millis(90),
         };
     }
-    let replica = Replica::start(env.clone(), config, log, machine).await.unwrap();
+    let (end, ended) = oneshot::channel();
+    let (replica, disk) = start_replica(config, ended).await;
     let address = |member: &Member| MemberAddress {
         slot: member.addr.slot,
         node: member.node,
@@ -248,8 +274,9 @@ async fn start_node(
         version: "0.0.0",
     };
     adjust(&mut settings);
-    let broker = Broker::start(env, settings, replica.clone()).await.unwrap();
-    Node { replica, broker, addr, disk }
+    let last_topic = if settings.auto_create_topic { "TBW102" } else { "test_REPLY_TOPIC" };
+    let broker = Broker::start(env.clone(), settings, replica.clone()).await.unwrap();
+    Node { replica, broker, addr, disk, last_topic, _end: end }
 }
 
 /// A client with a connection of its own.
@@ -335,4 +362,38 @@ pub fn number(answer: &RemotingCommand, field: &str) -> i64 {
 /// A field of a response.
 pub fn text<'a>(answer: &'a RemotingCommand, field: &str) -> &'a str {
     answer.ext.get(field).unwrap_or_else(|| panic!("no {field} in {answer:?}"))
+}
+
+/// A connection without a client: frames as they are.
+pub struct Wire(tokio::net::TcpStream);
+
+impl Wire {
+    pub async fn connect(addr: &str) -> Self {
+        Self(tokio::net::TcpStream::connect(addr).await.unwrap())
+    }
+
+    /// Sends a frame with a JSON header.
+    pub async fn send(&mut self, header: &str, body: &[u8]) {
+        use tokio::io::AsyncWriteExt;
+        let mut frame = Vec::new();
+        frame.extend_from_slice(&u32::try_from(4 + header.len() + body.len()).unwrap().to_be_bytes());
+        frame.extend_from_slice(&u32::try_from(header.len()).unwrap().to_be_bytes());
+        frame.extend_from_slice(header.as_bytes());
+        frame.extend_from_slice(body);
+        self.0.write_all(&frame).await.unwrap();
+    }
+
+    /// The header of the next frame, which must be JSON.
+    pub async fn receive(&mut self) -> serde_json::Value {
+        use tokio::io::AsyncReadExt;
+        let receive = async {
+            let len = self.0.read_u32().await.unwrap();
+            let header_len = self.0.read_u32().await.unwrap();
+            assert_eq!(header_len >> 24, 0, "JSON is answered in JSON");
+            let mut rest = vec![0; len as usize - 4];
+            self.0.read_exact(&mut rest).await.unwrap();
+            serde_json::from_slice(&rest[..header_len as usize]).unwrap()
+        };
+        tokio::time::timeout(PATIENCE, receive).await.expect("no frame came")
+    }
 }

@@ -25,7 +25,8 @@ async fn a_queue_is_one_clients_until_it_gives_it_up() {
     one.get(lock(42, "g", "c1", "t", &[1])).await;
     assert_eq!(locked(&two, "c2", &[0, 1]).await, [1]);
     one.tell(lock(42, "g", "c1", "t", &[0])).await;
-    crate::harness::eventually("the one-way unlock", async || (locked(&two, "c2", &[0]).await == [0]).then_some(())).await;
+    crate::harness::eventually("the one-way unlock", async || (locked(&two, "c2", &[0]).await == [0]).then_some(()))
+        .await;
 }
 
 #[tokio::test]

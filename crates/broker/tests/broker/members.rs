@@ -2,6 +2,7 @@
 
 use timbermq_remoting::RemotingCommand;
 use timbermq_remoting::body::{ConsumerConnection, ConsumerList, JsonBody};
+use timbermq_remoting::header::SendMessageHeader;
 
 use crate::harness::{Client, Group, eventually, request};
 use crate::requests::*;
@@ -144,4 +145,50 @@ async fn a_fresh_node_completes_its_list_from_the_others() {
     for client in &clients {
         assert_eq!(ids(client, "g").await, ["c0", "c1", "c2"]);
     }
+}
+
+#[tokio::test]
+async fn a_reply_is_pushed_to_the_producer_that_asked() {
+    let group = Group::one().await;
+    let mut requester = group.client().await;
+    let replier = group.client().await;
+    requester.get(heartbeat("asker", &["p"], &[])).await;
+    let reply = |to: &str| {
+        let pairs = [("REPLY_TO_CLIENT", to), ("CORRELATION_ID", "7")];
+        send_as(325, &SendMessageHeader { properties: text_of(&pairs), ..header("test_REPLY_TOPIC", 0) }, b"answer")
+    };
+    assert_eq!(replier.get(reply("asker")).await.ext.get("queueOffset"), Some("0"));
+    let pushed = requester.asked().await;
+    assert_eq!((pushed.code, &pushed.body[..]), (326, &b"answer"[..]));
+    assert!(pushed.ext.get("properties").unwrap().contains("CORRELATION_ID"));
+    assert_eq!(replier.code(reply("nobody")).await, 1);
+    assert_eq!(replier.code(send("test_REPLY_TOPIC", 0, "x")).await, 0);
+}
+
+#[tokio::test]
+async fn a_member_is_asked_to_describe_itself() {
+    let group = Group::one().await;
+    let mut member = group.client().await;
+    let tool = group.client().await;
+    member.get(heartbeat("c1", &[], &[("g", "t", "*")])).await;
+    assert_eq!(member.asked().await.code, 40);
+    let ask = |group: &str, client: &str| request(307, &[("consumerGroup", group), ("clientId", client)]);
+    assert_eq!(tool.code(ask("g", "c1")).await, 0);
+    assert_eq!(member.asked().await.code, 307);
+    assert_eq!(tool.code(ask("g", "c2")).await, 1);
+    assert_eq!(tool.code(ask("none", "c1")).await, 206);
+}
+
+#[tokio::test]
+async fn subscriptions_that_are_no_tags_are_refused_before_their_consumer_starts() {
+    let group = Group::one().await;
+    let client = group.client().await;
+    let check = |kind: &str| {
+        let body = format!(
+            r#"{{"clientId":"c1","group":"g","subscriptionData":{{"topic":"t","subString":"a > 1","expressionType":"{kind}"}}}}"#
+        );
+        request(46, &[]).with_body(body)
+    };
+    assert_eq!(client.code(check("SQL92")).await, 1);
+    assert_eq!(client.code(check("TAG")).await, 0);
 }

@@ -112,7 +112,7 @@ async fn pulls_are_refused_by_the_table() {
         ("unreadable", pull("g", "writeonly", 0, 0).request(), 16),
         ("no queue", pull("g", "t", 2, 0).request(), 1),
         ("a negative queue", pull("g", "t", -1, 0).request(), 1),
-        ("no heartbeat", pull("g", "t", 0, 0).as_registered(0).request(), 24),
+        ("no heartbeat", pull("g", "t", 0, 0).registered(0).request(), 24),
         ("a bad group", pull("b d", "t", 0, 0).request(), 29),
         ("no header", crate::harness::request(11, &[("topic", "t")]), 1),
     ] {
@@ -130,11 +130,11 @@ async fn a_registered_subscription_filters_pulls_without_one() {
         client.get(send_of("t", 0, tag, &[("TAGS", tag)])).await;
     }
     client.get(heartbeat("c1", &[], &[("g", "t", "B")])).await;
-    let answer = client.get(pull("g", "t", 0, 0).as_registered(10).request()).await;
+    let answer = client.get(pull("g", "t", 0, 0).registered(10).request()).await;
     assert_eq!(bodies(&answer), ["B"]);
-    let newer = client.get(pull("g", "t", 0, 0).as_registered(11).request()).await;
+    let newer = client.get(pull("g", "t", 0, 0).registered(11).request()).await;
     assert_eq!(bodies(&newer), ["A", "B"], "what it wants is not known yet: nothing may be missed");
-    assert_eq!(client.code(pull("g", "SELF_TEST_TOPIC", 0, 0).as_registered(10).request()).await, 24);
+    assert_eq!(client.code(pull("g", "SELF_TEST_TOPIC", 0, 0).registered(10).request()).await, 24);
 }
 
 #[tokio::test]

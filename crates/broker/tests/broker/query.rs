@@ -1,8 +1,11 @@
 //! Looking messages up.
 
-use timbermq_remoting::RemotingCommand;
+use std::time::Duration;
 
-use crate::harness::{Group, number, request, text};
+use timbermq_remoting::RemotingCommand;
+use timbermq_replica::Retention;
+
+use crate::harness::{Group, eventually, number, request, text};
 use crate::requests::*;
 
 fn by_key(topic: &str, key: &str, unique: bool, max: &str) -> RemotingCommand {
@@ -59,8 +62,41 @@ async fn an_id_shows_its_message_and_no_other_place_shows_anything() {
     let shown = client.get(view(offset)).await;
     let record = &parsed(&shown)[0];
     assert_eq!((record.queue_offset(), record.physical_offset(), record.body()), (1, offset, &found.body[..]));
-    let inner = offset + i64::try_from(shown.body.windows(found.body.len()).position(|w| w == found.body).unwrap()).unwrap();
+    let inner =
+        offset + i64::try_from(shown.body.windows(found.body.len()).position(|w| w == found.body).unwrap()).unwrap();
     for bad in [inner, offset + 1, offset - 4, 0, -1, i64::MAX, i64::MIN] {
         assert_eq!(client.code(view(bad)).await, 1, "{bad}");
     }
+}
+
+#[tokio::test]
+async fn what_retention_took_is_gone_for_every_question() {
+    let retention = Retention {
+        bytes: 64 << 10,
+        mark_bytes: 8 << 10,
+        check_interval: Duration::from_millis(20),
+        ..Retention::default()
+    };
+    let group = Group::with(1, retention, |_| {}).await;
+    let client = group.client().await;
+    client.get(create_topic("t", "1", "6")).await;
+    let first = put_of(&client, "t", "old", &[("KEYS", "old")]).await;
+    let body = "x".repeat(8 << 10);
+    let view_of = group.leader().await.view();
+    for _ in 0..20 {
+        put(&client, "t", 0, &body).await;
+    }
+    let min = eventually("the first messages are gone", async || {
+        let min = view_of.queue_bounds("t", timbermq_types::QueueId(0)).min.0;
+        (min > 0).then_some(i64::try_from(min).unwrap())
+    })
+    .await;
+    let (code, next, lowest, _) = offsets(&client.ask(pull("g", "t", 0, 0).request()).await);
+    assert!(code == 21 && next >= min && lowest >= next, "{code} {next} {lowest}");
+    assert!(number(&client.get(queue(31, "t", "0")).await, "offset") >= min);
+    assert_eq!(client.code(view(first)).await, 1);
+    assert_eq!(client.code(by_key("t", "old", false, "9")).await, 22);
+    let back = request(36, &[("offset", &first.to_string()), ("group", "g"), ("delayLevel", "0")]);
+    assert_eq!(client.code(back).await, 1);
+    assert_eq!(client.code(query_offset("g", "t", "0")).await, 22, "the queue is not young any more");
 }

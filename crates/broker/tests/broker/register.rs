@@ -1,11 +1,16 @@
 //! What NameServers are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use timbermq_namesrv::{NameServer, NamesrvConfig};
-use timbermq_remoting::body::{JsonBody, TopicRouteData};
+use timbermq_remoting::body::{JsonBody, RegisterBrokerBody, TopicRouteData, body_crc32};
+use timbermq_remoting::header::{REGISTRATION_COMPLETE, RegisterBrokerHeader};
+use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
+use timbermq_transport::{Handler, Peer, Responder, Server, ServerOptions};
+use tokio::sync::mpsc;
 
-use crate::harness::{Client, GROUP, Group, eventually, request};
+use crate::harness::{CLUSTER, Client, GROUP, Group, eventually, request};
 use crate::requests::*;
 
 async fn name_server() -> NameServer {
@@ -37,7 +42,12 @@ fn wanted(group: &Group, leader: &str) -> Vec<(i64, String)> {
     let mut ids: Vec<_> = group
         .nodes
         .iter()
-        .map(|node| (if node.addr == leader { 0 } else { i64::try_from(node.replica.status().node.0).unwrap() }, node.addr.clone()))
+        .map(|node| {
+            (
+                if node.addr == leader { 0 } else { i64::try_from(node.replica.status().node.0).unwrap() },
+                node.addr.clone(),
+            )
+        })
         .collect();
     ids.sort();
     ids
@@ -60,31 +70,77 @@ async fn the_leader_is_0_followers_are_their_slot_and_one_and_topics_are_known_a
 }
 
 #[tokio::test]
-async fn a_takeover_moves_id_0_and_a_leader_without_a_majority_does_not_claim_it() {
+async fn a_takeover_moves_id_0() {
     let namesrv = name_server().await;
     let group = group_with(3, &namesrv).await;
     let client = Client::new(&group.env, &namesrv.addr().to_string());
     let old = group.leader().await;
-    eventually("the first leader", async || (route(&client, "TBW102").await == wanted(&group, &old.addr)).then_some(()))
-        .await;
-    old.broker.shutdown().await;
-    old.replica.shutdown().await;
-    let next = eventually("another leader", async || {
-        group.nodes.iter().find(|node| node.leads() && node.addr != old.addr)
+    eventually("the first leader", async || {
+        (route(&client, "TBW102").await == wanted(&group, &old.addr)).then_some(())
     })
     .await;
+    old.broker.shutdown().await;
+    old.replica.shutdown().await;
+    let next =
+        eventually("another leader", async || group.nodes.iter().find(|node| node.leads() && node.addr != old.addr))
+            .await;
     eventually("id 0 has moved", async || {
         route(&client, "TBW102").await.contains(&(0, next.addr.clone())).then_some(())
     })
     .await;
     assert!(!route(&client, "TBW102").await.iter().any(|(_, addr)| *addr == old.addr), "who stopped is in no route");
+}
 
-    let last = group.nodes.iter().find(|node| node.addr != old.addr && node.addr != next.addr).unwrap();
-    last.replica.shutdown().await;
-    eventually("the majority is gone", async || (!next.leads()).then_some(())).await;
-    // Whatever was on its way has arrived after one more interval; then a fresh NameServer must not hear of a 0.
-    let fresh = name_server().await;
-    drop(fresh);
+/// Registrations as they arrive: id, address, term, and whether the body is what the header says.
+struct Recorder(mpsc::UnboundedSender<(i64, String, i64)>);
+
+impl Handler for Recorder {
+    fn handle(&self, _peer: &Arc<Peer>, request: RemotingCommand, responder: Responder) {
+        if request.request_code() == RequestCode::REGISTER_BROKER {
+            let header: RegisterBrokerHeader = request.header().unwrap();
+            assert_eq!((header.broker_name.as_str(), header.cluster_name.as_str()), (GROUP, CLUSTER));
+            assert_eq!(header.body_crc32, body_crc32(&request.body));
+            assert_eq!(request.ext.get(REGISTRATION_COMPLETE), Some("true"));
+            let body = RegisterBrokerBody::from_json(&request.body).unwrap();
+            let _ = self.0.send((header.broker_id, header.broker_addr, body.topics.data_version.state_version));
+        }
+        let answer = responder.response(ResponseCode::SUCCESS);
+        responder.send(answer);
+    }
+}
+
+#[tokio::test]
+async fn registrations_carry_the_term_and_a_leader_without_a_majority_sends_none() {
+    let env = timbermq_host::env();
+    let (tx, mut registered) = mpsc::unbounded_channel();
+    let listener = env.net.listen("127.0.0.1:0").await.unwrap();
+    let server = Server::serve(&env, vec![listener], Arc::new(Recorder(tx)), ServerOptions::default());
+    let address = server.addrs()[0].to_string();
+    let interval = Duration::from_millis(100);
+    let group = Group::start(3, |settings| {
+        settings.namesrv = vec![address.clone()];
+        settings.register_interval = interval;
+    })
+    .await;
+    let leader = group.leader().await;
+    let term = i64::try_from(leader.replica.role().borrow().term.0).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    let all = wanted(&group, &leader.addr).into_iter().map(|(id, addr)| (id, addr, term)).collect();
+    while !seen.is_superset(&all) {
+        let next = tokio::time::timeout(crate::harness::PATIENCE, registered.recv()).await;
+        seen.insert(next.expect("not all have registered").unwrap());
+    }
+    for follower in group.followers().await {
+        follower.broker.shutdown().await;
+        follower.replica.shutdown().await;
+    }
+    eventually("the majority is gone", async || (!leader.leads()).then_some(())).await;
+    // What was on its way arrives; then there is nothing to wait for but silence.
+    tokio::time::sleep(2 * interval).await;
+    while registered.try_recv().is_ok() {}
+    tokio::time::sleep(5 * interval).await;
+    let claims = std::iter::from_fn(|| registered.try_recv().ok()).filter(|(id, ..)| *id == 0).count();
+    assert_eq!(claims, 0);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use timbermq_record::{BatchItem, Record, properties, records};
 use timbermq_remoting::RemotingCommand;
+use timbermq_remoting::RequestCode;
 use timbermq_remoting::body::{
     ConsumeType, ConsumerData, HeartbeatData, JsonBody, LockBatchRequest, MessageModel, MessageQueue, ProducerData,
     SubscriptionData,
@@ -9,7 +10,6 @@ use timbermq_remoting::body::{
 use timbermq_remoting::header::{
     PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND, PullMessageHeader, SendMessageHeader,
 };
-use timbermq_remoting::{RequestCode, ResponseCode};
 
 use crate::harness::{Client, number, request};
 
@@ -103,7 +103,7 @@ impl Pull {
     }
 
     /// Relies on the subscription of the group's heartbeats.
-    pub fn as_registered(mut self, version: i64) -> Self {
+    pub fn registered(mut self, version: i64) -> Self {
         self.0.sys_flag &= !PULL_SUBSCRIPTION;
         self.0.subscription = None;
         self.0.sub_version = version;
@@ -139,7 +139,7 @@ pub fn heartbeat(client: &str, producers: &[&str], consumers: &[(&str, &str, &st
         group_name: (*group).to_owned(),
         consume_type: ConsumeType::Passively,
         message_model: MessageModel::Clustering,
-        subscription_data_set: vec![SubscriptionData::for_tags(*topic, *tags, 10)],
+        subscription_data_set: vec![SubscriptionData::for_tags(topic, tags, 10)],
         ..ConsumerData::default()
     };
     let body = HeartbeatData {
@@ -200,5 +200,3 @@ pub async fn put_of(client: &Client, topic: &str, body: &str, pairs: &[(&str, &s
 pub fn position(id: &str) -> i64 {
     i64::from_str_radix(&id[id.len() - 16..], 16).unwrap()
 }
-
-pub const SUCCESS: i32 = ResponseCode::SUCCESS.0;

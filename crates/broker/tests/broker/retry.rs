@@ -8,7 +8,8 @@ use crate::requests::*;
 
 fn send_back(group: &str, offset: i64, level: &str, max: Option<&str>) -> RemotingCommand {
     let offset = offset.to_string();
-    let mut back = request(36, &[("offset", &offset), ("group", group), ("delayLevel", level), ("originMsgId", "ORIGIN")]);
+    let mut back =
+        request(36, &[("offset", &offset), ("group", group), ("delayLevel", level), ("originMsgId", "ORIGIN")]);
     if let Some(max) = max {
         back.ext.set("maxReconsumeTimes", max);
     }

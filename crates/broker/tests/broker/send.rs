@@ -2,7 +2,7 @@
 
 use timbermq_remoting::header::SendMessageHeader;
 
-use crate::harness::{Group, eventually, number, request, text};
+use crate::harness::{Group, Wire, eventually, number, request, text};
 use crate::requests::*;
 
 #[tokio::test]
@@ -38,16 +38,26 @@ async fn all_three_send_codes_store_and_answer_id_queue_and_dense_offsets() {
     assert!(parsed(&found)[0].store_timestamp_ms() > 1_700_000_000_000);
 }
 
+/// The header of a send to queue 1 of topic `t`, as the C++ client writes it: numbers are JSON numbers.
+fn cpp(opaque: i32, flag: i32) -> String {
+    format!(
+        r#"{{"code":310,"language":2,"version":79,"opaque":{opaque},"flag":{flag},"remark":"","extFields":{{
+        "a":"p","b":"t","c":"TBW102","d":4,"e":1,"f":0,"g":1700000000000,"h":0,"i":"","j":0,"k":false,"m":false}}}}"#
+    )
+}
+
 #[tokio::test]
 async fn a_one_way_send_is_stored_and_gets_no_answer() {
     let group = Group::one().await;
-    let client = group.client().await;
-    client.get(create_topic("t", "1", "6")).await;
-    client.tell(send("t", 0, "quiet")).await;
-    let bounds = async || group.leader().await.view().queue_bounds("t", timbermq_types::QueueId(0));
-    eventually("the message", async || (bounds().await.max.0 == 1).then_some(())).await;
-    // An answer would have the opaque of no request; the transport would tell by closing or by a stray response.
-    assert_eq!(put(&client, "t", 0, "next").await, 1);
+    group.client().await.get(create_topic("t", "2", "6")).await;
+    let node = group.leader().await;
+    let mut wire = Wire::connect(&node.addr).await;
+    wire.send(&cpp(1, 2), b"quiet").await;
+    let queue = timbermq_types::QueueId(1);
+    eventually("the message", async || (node.view().queue_bounds("t", queue).max.0 == 1).then_some(())).await;
+    wire.send(&cpp(2, 0), b"loud").await;
+    let answer = wire.receive().await;
+    assert_eq!((answer["opaque"].as_i64(), answer["extFields"]["queueOffset"].as_str()), (Some(2), Some("1")));
 }
 
 #[tokio::test]
@@ -125,27 +135,13 @@ async fn a_first_send_creates_its_topic_where_that_is_allowed() {
 
 #[tokio::test]
 async fn numbers_and_booleans_as_other_languages_write_them_are_read() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let group = Group::one().await;
-    let client = group.client().await;
-    client.get(create_topic("t", "2", "6")).await;
-    // As the C++ client does: numbers are JSON numbers, the opaque may be negative, the language is a number too.
-    let head = br#"{"code":310,"language":2,"version":79,"opaque":-7,"flag":0,"remark":"","extFields":{
-        "a":"p","b":"t","c":"TBW102","d":4,"e":1,"f":0,"g":1700000000000,"h":0,"i":"","j":0,"k":false,"m":false}}"#;
-    let mut frame = Vec::new();
-    frame.extend_from_slice(&u32::try_from(4 + head.len() + 2).unwrap().to_be_bytes());
-    frame.extend_from_slice(&u32::try_from(head.len()).unwrap().to_be_bytes());
-    frame.extend_from_slice(head);
-    frame.extend_from_slice(b"hi");
-    let mut socket = tokio::net::TcpStream::connect(&group.leader().await.addr).await.unwrap();
-    socket.write_all(&frame).await.unwrap();
-    let len = socket.read_u32().await.unwrap();
-    let head_len = socket.read_u32().await.unwrap();
-    assert_eq!(head_len >> 24, 0, "JSON is answered in JSON");
-    let mut rest = vec![0; len as usize - 4];
-    socket.read_exact(&mut rest).await.unwrap();
-    let answer: serde_json::Value = serde_json::from_slice(&rest[..head_len as usize]).unwrap();
-    assert_eq!((answer["code"].as_i64(), answer["opaque"].as_i64(), answer["flag"].as_i64()), (Some(0), Some(-7), Some(1)));
+    group.client().await.get(create_topic("t", "2", "6")).await;
+    let mut wire = Wire::connect(&group.leader().await.addr).await;
+    wire.send(&cpp(-7, 0), b"hi").await;
+    let answer = wire.receive().await;
+    let head = ["code", "opaque", "flag"].map(|name| answer[name].as_i64().unwrap());
+    assert_eq!(head, [0, -7, 1], "the opaque comes back whatever it is");
     assert_eq!(answer["extFields"]["queueOffset"].as_str(), Some("0"), "values are always strings");
     assert_eq!(answer["extFields"]["queueId"].as_str(), Some("1"));
 }
