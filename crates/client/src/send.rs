@@ -250,9 +250,7 @@ impl Client {
         let chosen = match choice {
             QueueChoice::RoundRobin => nth(self.shared.round_robin.fetch_add(1, Ordering::Relaxed)),
             QueueChoice::Key(key) => nth(java_string_hash(key).unsigned_abs() as usize),
-            QueueChoice::Queue { queue_id, .. } => {
-                nth(0).map(|first| MessageQueue { queue_id: *queue_id, ..first })
-            }
+            QueueChoice::Queue { queue_id, .. } => nth(0).map(|first| MessageQueue { queue_id: *queue_id, ..first }),
         };
         chosen.ok_or_else(|| ClientError::refused(format!("topic {topic} has no queue that may be written")))
     }
