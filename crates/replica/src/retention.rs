@@ -77,15 +77,13 @@ impl RetentionDriver {
         let fullest = self.fullest_disk().await;
         let rules = Rules { retention: &self.config.retention, now: self.env.wall(), end, fullest };
         // Where the log is too young to have a mark, one is made as soon as space runs out, or nothing could ever go.
-        if end.0.saturating_sub(last.0) >= self.config.retention.mark_bytes
-            || (marks.is_empty() && rules.presses(view.floor()) && end > last)
-        {
-            if let Err(error) = self.proposer.propose(Proposal::from(Mark {})).await {
-                tracing::info!(%error, "retention.mark_failed");
-                return;
-            }
-            // No return: a log that grows by a mark in every round must be trimmed all the same.
+        let wants_mark = end.0.saturating_sub(last.0) >= self.config.retention.mark_bytes
+            || (marks.is_empty() && rules.presses(view.floor()) && end > last);
+        if wants_mark && let Err(error) = self.proposer.propose(Proposal::from(Mark {})).await {
+            tracing::info!(%error, "retention.mark_failed");
+            return;
         }
+        // A log that grows by a mark in every round must be trimmed all the same.
         if let Some(to) = rules.trim(&marks, view.floor()) {
             tracing::info!(mark = %to.id, position = %to.end, "retention.trim");
             if let Err(error) = self.proposer.propose(Proposal::from(Trim { to: to.id.index })).await {
