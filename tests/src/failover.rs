@@ -40,6 +40,9 @@ pub struct Args {
     /// Fault planted in the product; the run must then fail.
     #[arg(long, value_parser = ["ack-before-fsync"])]
     pub plant: Option<String>,
+    /// Succeed only when the run is found invalid: proof that it can be.
+    #[arg(long)]
+    pub must_fail: bool,
     /// Without stock clients: only our own client sends and reads.
     #[arg(long)]
     pub own_only: bool,
@@ -62,7 +65,7 @@ impl Dice {
     }
 }
 
-/// Runs and prints; whether the run is valid.
+/// Runs and prints; whether the run is valid, or invalid where it must be.
 ///
 /// # Errors
 /// The run could not be made: a process that does not start, or no leader within a minute.
@@ -71,7 +74,7 @@ pub fn main(binary: &Path, args: &Args) -> Result<bool> {
     let dir = args.dir.clone().unwrap_or_else(|| temp.path().to_owned());
     let report = run(binary, args, &dir)?;
     report.print(args);
-    Ok(report.is_valid())
+    Ok(report.is_valid() != args.must_fail)
 }
 
 fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {

@@ -11,7 +11,7 @@ use crate::BoxFuture;
 pub trait Net: Send + Sync {
     /// Listens on `addr` (`host:port`; port 0 picks one).
     fn listen(&self, addr: &str) -> BoxFuture<'static, io::Result<Box<dyn Listener>>>;
-    /// Connects to `addr` (`host:port`, resolved here). The caller bounds the time.
+    /// Connects to `addr` (`host:port`, resolved here). The caller bounds the time. An error names the address.
     fn connect(&self, addr: &str) -> BoxFuture<'static, io::Result<Connection>>;
 }
 

@@ -106,7 +106,8 @@ impl Net for HostNet {
                     Err(failed) => error = Some(failed),
                 }
             }
-            Err(error.expect("resolving gave at least one address"))
+            let error = error.expect("resolving gave at least one address");
+            Err(io::Error::new(error.kind(), format!("cannot connect to {addr}: {error}")))
         })
     }
 }

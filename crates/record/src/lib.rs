@@ -6,7 +6,7 @@
 //! * [`RecordBuilder`] writes a record, [`Record`] reads one in place, [`RecordMut`] changes fixed fields in place.
 //! * [`Properties`] reads the properties of a message, [`properties`] changes them, [`property`] names the reserved ones.
 //! * [`batch`]: what a producer sends as one message and is stored as many.
-//! * [`MessageId`] and [`unique_key`]: the two kinds of message id.
+//! * [`MessageId`] and [`unique_key()`]: the two kinds of message id.
 //!
 //! Nothing here does I/O, knows the time or holds state between calls.
 

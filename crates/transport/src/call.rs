@@ -15,11 +15,11 @@ use crate::Peer;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// No connection could be made; nothing was sent.
-    #[error("cannot connect to {addr}: {reason}")]
+    #[error("{reason}")]
     ConnectFailed {
         /// Address tried.
         addr: String,
-        /// What the network said.
+        /// What the network said, with the address.
         reason: String,
     },
     /// No response came in time. The request may have been carried out, and may still be.

@@ -143,7 +143,7 @@ impl Remote {
             return Ok(peer);
         }
         let attempt = self.shared.env.timeout(timeout, self.connect_once()).await;
-        attempt.unwrap_or_else(|| Err(self.failed(no_connection_within(timeout))))
+        attempt.unwrap_or_else(|| Err(self.failed(no_connection_within(&self.addr, timeout))))
     }
 
     async fn connect_once(&self) -> Result<Arc<Peer>, CallError> {
@@ -162,7 +162,7 @@ impl Remote {
         let connection = match attempt.map(|result| result.map_err(|error| error.to_string())) {
             Some(Ok(connection)) => connection,
             failure => {
-                let reason = failure.and_then(Result::err).unwrap_or_else(|| no_connection_within(limit));
+                let reason = failure.and_then(Result::err).unwrap_or_else(|| no_connection_within(&self.addr, limit));
                 *last_failure = Some((env.mono(), reason.clone()));
                 return Err(self.failed(reason));
             }
@@ -239,6 +239,6 @@ impl Remote {
     }
 }
 
-fn no_connection_within(limit: Duration) -> String {
-    format!("no connection within {} ms", limit.as_millis())
+fn no_connection_within(addr: &str, limit: Duration) -> String {
+    format!("cannot connect to {addr} within {} ms", limit.as_millis())
 }

@@ -49,6 +49,13 @@ const STEPS: &[Step] = &[
         run: clients,
     },
     Step { name: "failover", about: "leaders killed under load", limit_minutes: 30, black_box: true, run: failover },
+    Step {
+        name: "planted",
+        about: "the same with a planted fault must be found invalid",
+        limit_minutes: 15,
+        black_box: true,
+        run: planted,
+    },
 ];
 
 /// Which steps to run.
@@ -243,6 +250,11 @@ fn clients(ready: &Ready, limit: Duration) -> Result<Outcome> {
 
 fn failover(ready: &Ready, limit: Duration) -> Result<Outcome> {
     finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &[])?, limit)
+}
+
+fn planted(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let args = ["--rounds", "6", "--own-only", "--plant", "ack-before-fsync", "--must-fail"].map(OsString::from);
+    finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &args)?, limit)
 }
 
 #[cfg(test)]

@@ -140,8 +140,8 @@ impl Report {
             println!("replica: {digest:?}");
         }
         println!("write gap per kill, ms: {}", self.gaps.to_json());
-        let valid = self.is_valid();
-        println!("{} passed, {} failed", u8::from(valid), u8::from(!valid));
+        let as_expected = self.is_valid() != args.must_fail;
+        println!("{} passed, {} failed", u8::from(as_expected), u8::from(!as_expected));
         if args.json {
             println!("{}", self.to_json());
         }

@@ -1,6 +1,6 @@
 //! How replicas of a group talk: their own protocol on their own port.
 //!
-//! A connection starts with a [handshake](handshake) in which both ends say who they are; then the connecting end sends
+//! A connection starts with a [handshake] in which both ends say who they are; then the connecting end sends
 //! requests and the other answers each in order. All numbers are little endian. Every frame carries a CRC; a frame that
 //! is damaged, too long or of an unknown kind ends the connection.
 
