@@ -39,12 +39,13 @@ pub(crate) async fn query(context: &Context, call: &Call) -> Result<RemotingComm
     let header: QueryConsumerOffsetHeader = call.header()?;
     let (group, topic) = (GroupName::new(&header.consumer_group)?, topic_name(&header.topic)?);
     let queue = queue_id(header.queue_id)?;
+    // First of all: from here on nobody else's commit may lower what is about to be shown.
+    context.claims().claim(&group, &topic, queue, call.channel());
     if context.commits.has(&group, &topic, queue) {
         settle(context).await?;
     }
     // A wrong "not found" makes a group skip to the end, so a leader that may have been deposed must not say it.
     context.barrier().await?;
-    context.claims().claim(&group, &topic, queue, call.channel());
     if let Some(offset) = context.view().offset_of(group.as_str(), topic.as_str(), queue) {
         return Ok(answer(call, offset));
     }

@@ -8,9 +8,8 @@ use timbermq_remoting::header::{ReplyMessageHeader, SendMessageHeader, SendMessa
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 
 use crate::context::{Call, Context};
-use crate::forward;
-use crate::message::REGION;
 use crate::outcome::Failure;
+use crate::{forward, send};
 
 /// How long the requester's client may take to accept the reply.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,8 +29,7 @@ pub(crate) async fn reply(context: &Context, call: &Call) -> Result<RemotingComm
         }
         return Err(Failure::Internal(format!("push reply message fail, channel of <{requester}> not found.")));
     };
-    let (queue_id, request) = push(context, call, header)?;
-    let mut request = request;
+    let (queue_id, mut request) = push(context, call, header)?;
     request.serialize = peer.serialize_type();
     let answer = peer.request(request, PUSH_TIMEOUT).await;
     if !answer.is_ok_and(|answer| answer.response_code() == ResponseCode::SUCCESS) {
@@ -45,10 +43,7 @@ pub(crate) async fn reply(context: &Context, call: &Call) -> Result<RemotingComm
         batch_uniq_id: None,
         recall_handle: None,
     };
-    let mut answer = call.ok().with_header(&header);
-    answer.ext.set("MSG_REGION", REGION);
-    answer.ext.set("TRACE_ON", "true");
-    Ok(answer)
+    Ok(send::acknowledge(call, &header))
 }
 
 fn push(context: &Context, call: &Call, header: SendMessageHeader) -> Result<(i32, RemotingCommand), Failure> {

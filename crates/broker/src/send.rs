@@ -75,15 +75,20 @@ async fn store(
                 batch_uniq_id: None,
                 recall_handle: None,
             };
-            let mut answer = call.ok().with_header(&header);
-            answer.ext.set("MSG_REGION", REGION);
-            answer.ext.set("TRACE_ON", "true");
-            Ok(answer)
+            Ok(acknowledge(call, &header))
         }
         Reply::Refused(Refusal::QueueOutOfRange) => Err(queue_missing(context, topic, wire_queue)),
         Reply::Refused(refusal) => Err(Failure::refused(refusal, topic.as_str(), wire_queue)),
         other => Err(Failure::Internal(format!("a send was answered by {other:?}"))),
     }
+}
+
+/// The answer to a send that succeeded.
+pub(crate) fn acknowledge(call: &Call, header: &SendMessageResponseHeader) -> RemotingCommand {
+    let mut answer = call.ok().with_header(header);
+    answer.ext.set("MSG_REGION", REGION);
+    answer.ext.set("TRACE_ON", "true");
+    answer
 }
 
 fn queue_missing(context: &Context, topic: &TopicName, queue: i32) -> Failure {

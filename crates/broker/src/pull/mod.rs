@@ -175,11 +175,8 @@ impl Position<'_> {
             // leader may be, too: a majority has an entry before the leader's own disk does. So it looks again.
             if !self.context.is_leader() || self.context.barrier().await.is_err() {
                 self.context.env.sleep(REDIRECT_PAUSE).await;
-                return Ok(self.status(
-                    ResponseCode::PULL_RETRY_IMMEDIATELY,
-                    self.header.queue_offset,
-                    BrokerId::LEADER,
-                ));
+                let retry = ResponseCode::PULL_RETRY_IMMEDIATELY;
+                return Ok(Pulled::Answer(self.status(retry, self.header.queue_offset, BrokerId::LEADER)));
             }
             decision = self.decide();
         }
@@ -188,8 +185,13 @@ impl Position<'_> {
             Decision::Wait if may_hold && self.header.may_suspend() => {
                 Ok(Pulled::Hold { from: QueueOffset(u64::try_from(self.header.queue_offset).unwrap_or(0)), filter })
             }
-            Decision::Wait => Ok(self.status(ResponseCode::PULL_NOT_FOUND, self.header.queue_offset, BrokerId::LEADER)),
-            Decision::Moved(to) => Ok(self.status(ResponseCode::PULL_OFFSET_MOVED, wire(to), BrokerId::LEADER)),
+            Decision::Wait => {
+                let nothing = ResponseCode::PULL_NOT_FOUND;
+                Ok(Pulled::Answer(self.status(nothing, self.header.queue_offset, BrokerId::LEADER)))
+            }
+            Decision::Moved(to) => {
+                Ok(Pulled::Answer(self.status(ResponseCode::PULL_OFFSET_MOVED, wire(to), BrokerId::LEADER)))
+            }
         }
     }
 
@@ -209,13 +211,8 @@ impl Position<'_> {
         let found = read::read(self.context, request).await?;
         let next = wire(found.next);
         let suggested = self.suggest(found.distance_bytes);
-        if found.body.is_empty() {
-            return Ok(self.status(ResponseCode::PULL_RETRY_IMMEDIATELY, next, suggested));
-        }
-        let Pulled::Answer(answer) = self.status(ResponseCode::SUCCESS, next, suggested) else {
-            return Err(Failure::Internal("an answer was expected".into()));
-        };
-        Ok(Pulled::Answer(answer.with_body(found.body)))
+        let code = if found.body.is_empty() { ResponseCode::PULL_RETRY_IMMEDIATELY } else { ResponseCode::SUCCESS };
+        Ok(Pulled::Answer(self.status(code, next, suggested).with_body(found.body)))
     }
 
     /// Where to read on: at a follower when the reader is far behind memory, so that cold reads do not disturb writes.
@@ -245,7 +242,7 @@ impl Position<'_> {
     }
 
     /// An answer of any status. Clients read the four offsets of every one of them.
-    fn status(&self, code: ResponseCode, next: i64, suggested: BrokerId) -> Pulled {
+    fn status(&self, code: ResponseCode, next: i64, suggested: BrokerId) -> RemotingCommand {
         let bounds = self.context.view().queue_bounds(self.topic.as_str(), self.queue);
         let header = PullMessageResponseHeader {
             suggest_which_broker_id: i64::try_from(suggested.0).unwrap_or(0),
@@ -263,7 +260,7 @@ impl Position<'_> {
             ResponseCode::PULL_OFFSET_MOVED => "OFFSET_RESET",
             _ => "NO_MATCHED_MESSAGE",
         };
-        Pulled::Answer(self.call.request.respond(code).with_remark(remark).with_header(&header))
+        self.call.request.respond(code).with_remark(remark).with_header(&header)
     }
 }
 
