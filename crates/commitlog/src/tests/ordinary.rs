@@ -8,8 +8,8 @@ use std::task::{Context, Waker};
 use timbermq_types::{Durability, LogIndex, LogPosition, Term};
 
 use super::harness::*;
-use crate::testing::Crash;
 use crate::{Done, LogOptions};
+use timbermq_simdisk::Crash;
 
 fn nothing() -> Done {
     Box::new(|_| {})
