@@ -30,6 +30,22 @@
 //!   done before its time is over, and so that a crash meanwhile finds the writes pending.
 //! * after: do the work, then sleep for [`SimDisk::take_delay`], which is everything not charged before.
 //!
+//! So for the writer of a log that has no thread:
+//!
+//! ```ignore
+//! while writer.wait().await {
+//!     writer.begin();
+//!     env.sleep(disk.take_delay() + disk.delay_of(DiskOp::Sync)).await;
+//!     writer.complete();
+//!     env.sleep(disk.take_delay()).await; // the upkeep
+//! }
+//! writer.finish();
+//! ```
+//!
+//! and for `Tasks::blocking`: run the work, sleep for [`SimDisk::take_delay`], complete. To crash inside a half, between
+//! any two operations, call [`SimDisk::power_off_after`] with a drawn number, run the half, drop the process before it
+//! runs again, then [`SimDisk::crash`]: what it was told meanwhile reaches nobody.
+//!
 //! A slow disk is a [`Latency`], a stuck one [`SimDisk::stick`].
 //!
 //! # Cost
