@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use timbermq_check::history::{Action, ExitCause, Operation, Outcome};
-use timbermq_commitlog::testing::{Crash, SimDisk};
+use timbermq_simdisk::{Crash, SimDisk};
 use timbermq_env::Env;
 use timbermq_machine::MemoryStore;
 use timbermq_namesrv::NameServer;
@@ -93,8 +93,10 @@ pub struct Node {
     pub broken: Option<String>,
     /// It was taken out of the group for good.
     pub retired: bool,
-    /// The last word of a process that ended by itself may be this, because a fault was injected that must stop it.
+    /// Its process may end by itself, because a fault was injected that must stop it.
     pub may_stop: bool,
+    /// Its machine loses power when this time has come, and keeps this of what was not synced.
+    pub power_cut: Option<(u64, Crash, usize)>,
 }
 
 /// A machine with a NameServer.
@@ -107,6 +109,11 @@ pub struct NameServerNode {
     pub server: Arc<Mutex<Option<NameServer>>>,
     /// Its process is to be started again when this time has come.
     pub restart_at: Option<u64>,
+}
+
+/// Whether a process that said this cannot be started again with what it has: the rest of the group has the data.
+fn is_final(reason: &str) -> bool {
+    ["must not vote", "new node id", "damaged"].iter().any(|words| reason.contains(words))
 }
 
 /// All machines.
@@ -192,6 +199,7 @@ impl Cluster {
             broken: None,
             retired: false,
             may_stop: false,
+            power_cut: None,
         });
         self.nodes.len() - 1
     }
@@ -215,7 +223,7 @@ impl Cluster {
         node.restart_at = None;
         node.life = SharedLife::default();
         self.net.host_lit(node.host);
-        let disk = Arc::new(node.disk.clone());
+        let disk = node.disk.mount();
         let env = host::env(&self.world, &self.net, node.host, disk, Arc::clone(&node.pace) as _);
         self.world.boot(node.host, env.clone());
         let process = ReplicaProcess {
@@ -235,7 +243,7 @@ impl Cluster {
     pub fn start_name_server(&mut self, n: usize) {
         let node = &mut self.name_servers[n];
         node.restart_at = None;
-        let env = host::env(&self.world, &self.net, node.host, Arc::new(SimDisk::new()), Arc::new(Instantly));
+        let env = host::env(&self.world, &self.net, node.host, SimDisk::new().mount(), Arc::new(Instantly));
         self.world.boot(node.host, env.clone());
         env.spawn("process.main", run_name_server(env.clone(), node.addr, Arc::clone(&node.server)));
     }
@@ -299,7 +307,7 @@ impl Cluster {
         let host = self.host(name);
         self.net.attach(host);
         self.clients.push(host);
-        let env: Env = host::env(&self.world, &self.net, host, Arc::new(SimDisk::new()), Arc::new(Instantly));
+        let env: Env = host::env(&self.world, &self.net, host, SimDisk::new().mount(), Arc::new(Instantly));
         self.world.boot(host, env.clone());
         Worker {
             env,
@@ -343,6 +351,13 @@ impl Cluster {
     pub fn supervise(&mut self) {
         let now = self.world.now();
         for n in 0..self.nodes.len() {
+            if let Some((at, crash, steps)) = self.nodes[n].power_cut {
+                if at <= now {
+                    self.nodes[n].power_cut = None;
+                    self.kill_node(n, Some((crash, steps)));
+                }
+                continue;
+            }
             let exit = locked(&self.nodes[n].life).exit.take();
             if let Some(exit) = exit {
                 let cause = if self.nodes[n].may_stop { ExitCause::FailStop } else { ExitCause::Unexpected };
@@ -365,7 +380,7 @@ impl Cluster {
                     )
                 });
                 self.kill_node(n, None);
-                if exit.at_start {
+                if exit.at_start && is_final(&exit.reason) {
                     self.nodes[n].broken = Some(exit.reason);
                 } else {
                     self.nodes[n].restart_at = Some(now + 1_000_000_000);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use timbermq_check::history::{Action, FaultKind, Operation};
-use timbermq_commitlog::testing::Crash;
+use timbermq_simdisk::Crash;
 use timbermq_env::Disk;
 use timbermq_types::NodeId;
 

@@ -180,8 +180,9 @@ async fn start_replica(process: &ReplicaProcess) -> Result<(Running, oneshot::Re
         let (sleeper, pace) = (env.clone(), Arc::clone(&process.pace));
         env.spawn("log.writer", async move {
             while writer.wait().await {
+                writer.begin();
                 sleeper.sleep(pace.delay()).await;
-                writer.step();
+                writer.complete();
             }
             writer.finish();
             let _ = ended.send(());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::Serialize;
 use timbermq_check::history::{Action, History, Operation};
-use timbermq_commitlog::testing::Crash;
+use timbermq_simdisk::Crash;
 
 use crate::cluster::Cluster;
 use crate::faults::Nemesis;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::harness::*;
 use crate::LogOptions;
-use crate::testing::Crash;
+use timbermq_simdisk::Crash;
 
 #[derive(Clone, Debug)]
 enum Act {
