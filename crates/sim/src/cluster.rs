@@ -95,6 +95,8 @@ pub struct Node {
     pub retired: bool,
     /// Its process may end by itself, because a fault was injected that must stop it.
     pub may_stop: bool,
+    /// Starts in a row that came to nothing.
+    pub failed_starts: u32,
     /// Its disk was harmed, so that it may refuse to start.
     pub harmed: bool,
     /// Its machine loses power when this time has come, and keeps this of what was not synced.
@@ -112,6 +114,9 @@ pub struct NameServerNode {
     /// Its process is to be started again when this time has come.
     pub restart_at: Option<u64>,
 }
+
+/// Starts in a row that may fail, a second apart, before an operator is called: longer than a disk is full.
+const STARTS_MAX: u32 = 15;
 
 /// Whether a process that said this cannot be started again with what it has: the rest of the group has the data.
 fn is_final(reason: &str) -> bool {
@@ -227,6 +232,7 @@ impl Cluster {
             retired: false,
             may_stop: false,
             harmed: false,
+            failed_starts: 0,
             power_cut: None,
         });
         self.nodes.len() - 1
@@ -408,7 +414,8 @@ impl Cluster {
                     )
                 });
                 self.kill_node(n, None);
-                if is_final(&exit.reason) {
+                self.nodes[n].failed_starts = if exit.at_start { self.nodes[n].failed_starts + 1 } else { 0 };
+                if is_final(&exit.reason) || self.nodes[n].failed_starts >= STARTS_MAX {
                     self.nodes[n].broken = Some(exit.reason);
                 } else {
                     self.nodes[n].restart_at = Some(now + 1_000_000_000);
