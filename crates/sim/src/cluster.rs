@@ -493,12 +493,11 @@ impl Cluster {
                 }
             }
         }
-        let world = self.world.clone();
+        let (world, again) = (self.world.clone(), Again(step));
         self.world.spawn(
             self.nodes[leader].host,
             "operator.change",
             Box::pin(async move {
-                let again = Again(step);
                 let outcome = match old_id {
                     _ if !learner => replica.add_learner(id, addr).await,
                     Some(old) if replica.status().members.iter().any(|member| member.node == old && member.voter) => {

@@ -623,11 +623,10 @@ impl Worker {
         (0..self.options.topics).flat_map(|t| (0..self.options.queues).map(move |q| (topic(t), q))).collect()
     }
 
-    /// Starts this worker to read every queue of every replica from end to end; `done` is set then.
-    pub fn drain(self, pass: u32, done: Arc<AtomicBool>) {
+    /// Starts this worker to read every queue of these replicas (name, address) from end to end; `done` is set then.
+    pub fn drain(self, pass: u32, replicas: Vec<(String, String)>, done: Arc<AtomicBool>) {
         self.clone().spawn("client.drain", async move {
             let client = self.client("readers");
-            let replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner).clone();
             for (name, addr) in replicas {
                 for (t, q) in self.all_queues() {
                     while !self.drain_queue(&client, pass, &name, &addr, &t, q).await {
