@@ -38,6 +38,9 @@ use crate::snapshot_file;
 use crate::state_machine::{StateMachine, restart_log};
 use crate::status::{FollowerStatus, ReplicaStatus};
 
+/// Entries that a replica may lack when it becomes a voter: what is on its way to it at any moment.
+const VOTER_LAG_ENTRIES: u64 = 64;
+
 /// What to do when a replica's own state cannot be used.
 const REJOIN: &str = "This replica must come back with an empty directory under a new node id";
 
@@ -351,16 +354,38 @@ impl Replica {
         self.change(async move { raft.add_learner(node.0, addr, true).await }).await
     }
 
-    /// Makes `voters` the voters, in one joint change. All of them must be members already; who votes no longer leaves the
-    /// group.
+    /// Makes `voters` the voters, in one joint change. All of them must be members already, and have the log but for its
+    /// last few entries; who votes no longer leaves the group.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.check_new_voters(&voters)?;
         let voters: BTreeSet<u64> = voters.into_iter().map(|node| node.0).collect();
         let raft = self.shared.raft.clone();
         let change = ChangeMembers::<u64, NodeAddr>::ReplaceAllVoters(voters);
         self.change(async move { raft.change_membership(change, false).await }).await
+    }
+
+    /// A voter counts as having what it acknowledges. One that has nothing yet would only make the majority larger.
+    fn check_new_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let (present, status) = (self.voters(), self.status());
+        for new in voters.difference(&present) {
+            let follower = status.followers.iter().find(|follower| follower.node == *new);
+            match follower {
+                Some(follower) if follower.matched.is_some() && follower.lag <= VOTER_LAG_ENTRIES => {}
+                Some(follower) => {
+                    return Err(ChangeError::Refused(format!(
+                        "node {new} lacks {} entries of the log; let it catch up before it votes",
+                        follower.lag
+                    )));
+                }
+                None => {
+                    return Err(ChangeError::Refused(format!("node {new} is no learner that this leader replicates to")));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes a learner a voter.

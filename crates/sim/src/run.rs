@@ -287,9 +287,12 @@ impl Run {
         let done = Arc::new(AtomicBool::new(false));
         let worker = self.worker(&format!("drain-{pass}"));
         // What cannot be started any more has nothing to say.
-        let there: Vec<(String, String)> = (0..self.cluster.nodes.len())
+        let there: Vec<(String, String, bool)> = (0..self.cluster.nodes.len())
             .filter(|n| self.cluster.running(*n).is_some())
-            .map(|n| (self.cluster.name(n), self.cluster.nodes[n].member.addr.broker_addr.clone()))
+            .map(|n| {
+                let node = &self.cluster.nodes[n];
+                (self.cluster.name(n), node.member.addr.broker_addr.clone(), node.harmed)
+            })
             .collect();
         worker.drain(pass, there, Arc::clone(&done));
         if !self.pass(120.0, |_| done.load(Ordering::Relaxed)) {

@@ -623,13 +623,16 @@ impl Worker {
         (0..self.options.topics).flat_map(|t| (0..self.options.queues).map(move |q| (topic(t), q))).collect()
     }
 
-    /// Starts this worker to read every queue of these replicas (name, address) from end to end; `done` is set then.
-    pub fn drain(self, pass: u32, replicas: Vec<(String, String)>, done: Arc<AtomicBool>) {
+    /// Starts this worker to read every queue of these replicas (name, address, whether its disk was harmed) from end to end;
+    /// `done` is set then. A replica with a harmed disk may refuse what it can no longer read.
+    pub fn drain(self, pass: u32, replicas: Vec<(String, String, bool)>, done: Arc<AtomicBool>) {
         self.clone().spawn("client.drain", async move {
             let client = self.client("readers");
-            for (name, addr) in replicas {
+            for (name, addr, harmed) in replicas {
                 for (t, q) in self.all_queues() {
-                    while !self.drain_queue(&client, pass, &name, &addr, &t, q).await {
+                    let mut tries = 0;
+                    while !self.drain_queue(&client, pass, &name, &addr, &t, q).await && !(harmed && tries > 20) {
+                        tries += 1;
                         self.env.sleep(Duration::from_millis(100)).await;
                     }
                 }
@@ -649,8 +652,7 @@ impl Worker {
         while from < max {
             let Ok(result) = client.pull_at(addr, &at, from as i64, 32).await else { return false };
             if result.status != timbermq_client::PullStatus::Found {
-                // What is there must be readable: the rest is missing, and the checker will say so.
-                break;
+                return false;
             }
             messages.extend(result.messages.iter().map(found));
             from = unsigned(result.next);
