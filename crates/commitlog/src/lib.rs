@@ -26,6 +26,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+// Under its own name, as the tests that are also used outside know it.
+#[cfg(test)]
+extern crate self as timbermq_commitlog;
+
 mod cold_cache;
 mod entry;
 mod error;
