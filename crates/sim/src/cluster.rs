@@ -295,7 +295,8 @@ impl Cluster {
     /// not synced, and `index_steps` how many un-synced writes of the index it keeps.
     pub fn kill_node(&mut self, n: usize, power: Option<(Crash, usize)>) {
         let node = &mut self.nodes[n];
-        let running = locked(&node.life).running.take();
+        // What a process that is killed had still to say is of no interest.
+        let running = std::mem::take(&mut *locked(&node.life)).running;
         self.world.kill(node.host);
         drop(running);
         self.net.host_died(node.host, power.is_some());

@@ -371,7 +371,10 @@ impl Worker {
         };
         let node = result.as_ref().map(|result| self.node_of(&result.addr));
         let returned = self.recorder.now();
-        self.recorder.push(Operation { outcome, node, ..Operation::new(self.name.clone(), invoke, returned, action) });
+        // A pull is answered by whoever is asked, with what it has applied: it says nothing about the leader.
+        let broker_id = Some(1);
+        let operation = Operation::new(self.name.clone(), invoke, returned, action);
+        self.recorder.push(Operation { outcome, node, broker_id, ..operation });
         result
     }
 
