@@ -553,7 +553,7 @@ impl Worker {
     async fn try_lock(&self, client: &Client, q: u32, trusts_clocks: bool) -> bool {
         let topic = topic(0);
         let invoke = self.recorder.now();
-        let answer = client.call_broker(GROUP, self.lock_request(RequestCode::LOCK_BATCH_MQ, &topic, q)).await;
+        let answer = client.call_broker_once(GROUP, self.lock_request(RequestCode::LOCK_BATCH_MQ, &topic, q)).await;
         let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
         let granted = answer
             .ok()
@@ -575,7 +575,7 @@ impl Worker {
     async fn unlock(&self, client: &Client, q: u32) {
         let topic = topic(0);
         let invoke = self.recorder.now();
-        let answer = client.call_broker(GROUP, self.lock_request(RequestCode::UNLOCK_BATCH_MQ, &topic, q)).await;
+        let answer = client.call_broker_once(GROUP, self.lock_request(RequestCode::UNLOCK_BATCH_MQ, &topic, q)).await;
         let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
         let action = Action::Unlock { group: "lockers".into(), topic, queue: q, client: self.name.clone() };
         self.recorder.done(&self.name, invoke, outcome, action);
