@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use timbermq_simdisk::{Crash, FaultKind, SECTOR_BYTES};
-use timbermq_types::{LogIndex, LogPosition};
+use timbermq_simdisk::{Crash, Fate, FaultKind, Pending, SECTOR_BYTES};
+use timbermq_types::{LogIndex, LogPosition, Term};
 
 use super::harness::*;
 use crate::segment::HEADER_BYTES;
@@ -42,6 +42,50 @@ fn invalid<T: std::fmt::Debug>(result: io::Result<T>) {
 
 fn stop(rig: &mut Rig) {
     rig.writer.take().unwrap().finish();
+}
+
+#[test]
+fn entries_that_a_failed_sync_left_in_the_cache_only_are_written_again() {
+    for crash in [Crash::LoseAll, Crash::Random(1), Crash::Random(2)] {
+        let mut rig = Rig::new(options());
+        rig.append(1, &[100]);
+        rig.step();
+        rig.append(1, &[600, 30]);
+        rig.disk.fail_sync(0);
+        rig.step();
+        assert_eq!(rig.acknowledged.load(Ordering::SeqCst), 1);
+        // The process starts anew. The machine did not, and shows what never reached the medium.
+        rig.crash(Crash::KeepAll);
+        assert_eq!(rig.log.durable(), Some(LogIndex(2)), "it says that these are durable");
+        rig.crash(crash);
+        assert_eq!(rig.model.last(), Some(id(1, 2)));
+    }
+}
+
+#[test]
+fn a_vote_that_a_failed_sync_left_in_the_cache_only_costs_no_other() {
+    for after in 0..10 {
+        for noise in [true, false] {
+            let mut rig = Rig::new(options());
+            for term in [4, 5] {
+                rig.vote(term);
+                rig.step();
+            }
+            rig.disk.fail_sync(0);
+            rig.vote(6);
+            rig.step();
+            rig.writer = None;
+            rig.disk.crash(Crash::KeepAll);
+            rig.disk.power_off_after(after);
+            drop(reopen(&rig.disk, &rig.options, 50));
+            rig.disk.crash_by(|thing| match thing {
+                Pending::Sector { .. } if noise => Fate::Garbage(after),
+                _ => Fate::Old,
+            });
+            let (log, _recovery) = reopen(&rig.disk, &rig.options, 51).unwrap();
+            assert!(log.vote().is_some_and(|vote| vote.term >= Term(5)), "{after} {noise}: {:?}", log.vote());
+        }
+    }
 }
 
 #[test]
