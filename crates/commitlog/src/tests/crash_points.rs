@@ -258,12 +258,12 @@ impl Scenario {
         rig
     }
 
-    /// Operations of `during`.
-    fn operations(&self) -> u64 {
+    /// Operations of `during`, and syncs of files among them.
+    fn size(&self) -> (u64, u64) {
         let mut rig = self.start();
-        let before = rig.disk.operations();
+        let before = (rig.disk.operations(), rig.disk.syncs());
         (self.during)(&mut rig);
-        rig.disk.operations() - before
+        (rig.disk.operations() - before.0, rig.disk.syncs() - before.1)
     }
 
     /// Runs `during` until `stop` stops the disk.
@@ -437,10 +437,23 @@ impl Totals {
 
     /// Crashes `scenario` after every operation.
     fn at_every_operation(&mut self, scenario: &Scenario, samples: u64) {
-        let operations = scenario.operations();
+        let (operations, _) = scenario.size();
         for after in 0..=operations {
             let rig = scenario.run(|disk| disk.power_off_after(after));
             self.explore(&format!("{} after {after} operations", scenario.name), &rig.disk, &rig, samples);
+        }
+    }
+
+    /// Fails every sync of `scenario`. The process ends, the machine does not; later it may.
+    fn at_every_failed_sync(&mut self, scenario: &Scenario, samples: u64, recovering_every: usize) {
+        let (_, syncs) = scenario.size();
+        for nth in 0..syncs {
+            let rig = scenario.run(|disk| disk.fail_sync(nth));
+            let context = format!("{} with sync {nth} failed", scenario.name);
+            self.explore(&context, &rig.disk, &rig, samples);
+            if nth as usize % recovering_every == 0 {
+                self.while_recovering(&context, &rig, &[Crash::KeepAll], samples);
+            }
         }
     }
 
@@ -486,7 +499,8 @@ pub(super) struct Depth {
 /// Tries `scenario`.
 pub(super) fn explore(totals: &mut Totals, scenario: &Scenario, depth: Depth) {
     totals.at_every_operation(scenario, depth.samples);
-    let operations = scenario.operations();
+    totals.at_every_failed_sync(scenario, depth.samples / 4, depth.recovering_every);
+    let (operations, _) = scenario.size();
     for after in (0..=operations).step_by(depth.recovering_every) {
         let rig = scenario.run(|disk| disk.power_off_after(after));
         let context = format!("{} after {after} operations", scenario.name);

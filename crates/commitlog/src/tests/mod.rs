@@ -7,3 +7,4 @@ mod files;
 mod harness;
 mod ordinary;
 mod random;
+mod reactions;
