@@ -73,7 +73,7 @@ pub fn message((tag, key, unique): (u8, u8, u8)) -> Message {
     };
     let tags = if tag == 0 { String::new() } else { format!("tag{tag}") };
     let unique_key = if unique == 0 { String::new() } else { format!("u{unique}") };
-    Message { tags, keys, unique_key, body: vec![tag; usize::from(key)], ipv6: unique % 2 == 1 }
+    Message { tags, keys, unique_key, body: vec![tag; usize::from(key)], ipv6: unique % 2 == 1, shadowed: false }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -222,3 +222,14 @@ fn saved_rows_are_read_again_after_a_restart() {
     assert!(view.rows_cached("t", QueueId(0), QueueOffset(0), 99));
     assert!(view.rows("none", QueueId(0), QueueOffset(0), 9).unwrap().is_empty());
 }
+
+#[test]
+fn a_mark_that_cannot_be_read_keeps_nothing() {
+    let mut bench = Bench::with_topic("t", 1);
+    let payload =
+        super::support::payload(bench.now, &[super::support::Item::Raw(crate::CommandKind::Mark, Vec::new())]);
+    let entry = bench.log.push(super::support::Content::Batch(payload));
+    let applied = feed(&mut bench.machine, &entry).unwrap();
+    assert_eq!((applied.replies, applied.effects), (vec![Reply::Refused(Refusal::Malformed)], vec![]));
+    assert_eq!(bench.machine.view().marks(), []);
+}
