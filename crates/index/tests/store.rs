@@ -295,8 +295,8 @@ fn a_store_of_another_thread_can_be_written() {
 /// A row moves from one layer to the next while others read: none is missed on the way, and none goes back.
 #[test]
 fn readers_miss_nothing_while_rows_move_down() {
-    const KEYS: u8 = 40;
-    const ROUNDS: u64 = 150;
+    const KEYS: u8 = 200;
+    const ROUNDS: u64 = 4_000;
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let put = |round: u64| (0..KEYS).for_each(|key| store.put(&[key], Bytes::from(round.to_be_bytes().to_vec())));
@@ -309,7 +309,7 @@ fn readers_miss_nothing_while_rows_move_down() {
             for round in 1..=ROUNDS {
                 put(round);
                 assert!(store.rotate());
-                store.write_frozen(round.is_multiple_of(10)).unwrap();
+                store.write_frozen(round.is_multiple_of(500)).unwrap();
             }
             done.store(true, relaxed);
         });
