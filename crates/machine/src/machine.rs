@@ -144,9 +144,9 @@ impl Machine {
             let mut replies = Vec::with_capacity(batch.len());
             let mut mark = false;
             for item in batch.items() {
-                mark |= item.kind == CommandKind::Mark;
                 let mut tx = Tx { at, previous_at, store, effects: &mut effects };
                 let reply = dispatch(tables, &item, place.position, &mut tx)?;
+                mark |= item.kind == CommandKind::Mark && reply == Reply::Done;
                 tables.meta.digest(|digest| digest.add_reply(&reply));
                 replies.push(reply);
             }

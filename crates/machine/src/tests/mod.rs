@@ -2,6 +2,7 @@
 
 mod batches;
 mod codecs;
+mod history;
 mod key_order;
 mod model;
 mod properties;
