@@ -23,6 +23,9 @@ mod bootstrap;
 mod config;
 mod effects;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod keeper;
 mod log_store;
