@@ -74,7 +74,7 @@ impl Words<'_> {
 
 impl HardState {
     /// The slot's bytes.
-    fn encode(&self, sequence: u64) -> [u8; SLOT_BYTES] {
+    pub(crate) fn encode(&self, sequence: u64) -> [u8; SLOT_BYTES] {
         let mut out = Vec::with_capacity(SLOT_BYTES);
         out.extend_from_slice(&MAGIC.to_le_bytes());
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -99,7 +99,7 @@ impl HardState {
     }
 
     /// Sequence number and state of a slot; `None` when it is not intact.
-    fn decode(bytes: &[u8]) -> Option<(u64, Self)> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(u64, Self)> {
         let used = bytes.get(..USED_BYTES)?;
         let (body, crc) = used.split_at(USED_BYTES - 4);
         if crc32fast::hash(body).to_le_bytes() != crc {

@@ -34,6 +34,9 @@ mod cold_cache;
 mod entry;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hard_state;
 mod log;
 mod options;

@@ -1,6 +1,7 @@
 //! Developer tasks. `cargo xtask dev` and `cargo xtask ci` are all a fresh machine needs; the others are their parts.
 
 mod ci;
+mod fuzz;
 mod golang;
 mod lock;
 mod packages;
@@ -66,6 +67,20 @@ const TASKS: &[Task] = &[
         usage: "loom [ARGS OF cargo test]...",
         details: "LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
         run: |args| status(ci::loom_command(&setup::prepare()?).args(after_dashes(args))),
+    },
+    Task {
+        name: "fuzz",
+        about: "run every decoder on inputs that a fuzzer finds",
+        usage: "fuzz [--seconds N] [--target NAME]... [--jobs N] [--keep] [--minimise] [--json]",
+        details: "  --seconds N    how long each target runs; 20 unless given\n  \
+                  --target NAME  run this target alone; may be repeated\n  \
+                  --jobs N       targets that run at the same time; as many as there are cores unless given\n  \
+                  --keep         start from what earlier runs found, too\n  \
+                  --minimise     replace the committed corpora by the fewest inputs that reach as much\n  \
+                  --json         sum up in one JSON object on the last line\n\n\
+                  Targets, corpora and inputs that once failed are in fuzz/. What is found stays in the cache; a failing\n\
+                  input is named, makes the task fail, and belongs in fuzz/regressions/NAME with its fix.",
+        run: fuzz::run,
     },
     Task {
         name: "fix",

@@ -7,4 +7,5 @@ mod key_order;
 mod model;
 mod properties;
 mod scenarios;
+mod snapshots;
 mod support;
