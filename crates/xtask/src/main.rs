@@ -3,6 +3,7 @@
 mod ci;
 mod golang;
 mod lock;
+mod loom;
 mod packages;
 mod product;
 mod rocksdb;
@@ -63,9 +64,11 @@ const TASKS: &[Task] = &[
     Task {
         name: "loom",
         about: "run the interleaving tests of timbermq-sync",
-        usage: "loom [ARGS OF cargo test]...",
-        details: "LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
-        run: |args| status(ci::loom_command(&setup::prepare()?).args(after_dashes(args))),
+        usage: "loom [ARGS OF cargo test]... | loom --weaken [--json]",
+        details: "  --weaken  run them with each memory ordering weakened: one of them must fail every time\n  \
+                  --json    end with one JSON object: sites, detected, undetected, table\n\n\
+                  LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
+        run: loom::run,
     },
     Task {
         name: "fix",
