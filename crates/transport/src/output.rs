@@ -61,7 +61,8 @@ impl Output {
         self.state.lock().expect("nothing panics while it holds the output queue")
     }
 
-    /// Queues a frame. `admit` is told, before the writer can see the frame, where in the stream it begins.
+    /// Queues a frame. `admit` is told, before the writer can see the frame, where in the stream it begins; its bytes are
+    /// counted by then.
     pub(crate) fn push(&self, command: &RemotingCommand, admit: impl FnOnce(u64)) -> Result<(), PushError> {
         let mut state = self.lock();
         if state.closed {
@@ -84,11 +85,12 @@ impl Output {
             state.parts.push_back(tail);
             state.parts.push_back(command.body.clone());
         }
+        // With the lock held: counted later, the bytes might be written and given back first.
+        self.budget.add(frame_bytes);
         admit(state.enqueued);
         state.queued += frame_bytes;
         state.enqueued += frame_bytes as u64;
         drop(state);
-        self.budget.add(frame_bytes);
         self.ready.notify_one();
         Ok(())
     }
@@ -265,5 +267,29 @@ mod tests {
         output.discard();
         assert_eq!((output.queued(), budget.used()), (0, 0));
         assert!(matches!(output.push(&command(2, 0), |_| ()), Err(PushError::Closed)));
+    }
+
+    #[test]
+    fn bytes_are_counted_before_the_writer_can_write_them() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let output = Output::new(Arc::clone(&budget), 1 << 20, 1 << 30);
+        output.push(&command(0, 0), |_| assert_ne!(budget.used(), 0)).unwrap();
+        let frames = 20_000;
+        std::thread::scope(|scope| {
+            scope.spawn(|| (1..frames).for_each(|opaque| output.push(&command(opaque, 0), |_| ()).unwrap()));
+            let mut stream = BytesMut::new();
+            let mut seen = 0;
+            while seen < frames {
+                let mut parts = Vec::new();
+                let taken = output.take(&mut parts, 1 << 20);
+                assert!(budget.used() >= taken, "{taken} bytes taken of {} counted", budget.used());
+                output.written(taken);
+                parts.iter().for_each(|part| stream.extend_from_slice(part));
+                while FrameDecoder::default().decode(&mut stream).unwrap().is_some() {
+                    seen += 1;
+                }
+            }
+        });
+        assert_eq!((output.queued(), budget.used()), (0, 0));
     }
 }
