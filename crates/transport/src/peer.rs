@@ -55,6 +55,16 @@ pub(crate) enum Side {
     Dialed,
 }
 
+/// What a connection that takes no more requests waits for.
+enum Obstacle {
+    /// Its requests are still being handled.
+    Requests,
+    /// Its peer does not read what was answered.
+    Output,
+    /// All connections together hold too much.
+    Budget,
+}
+
 /// A connection. Alive as an object for as long as somebody holds it, whether or not it is still connected.
 pub struct Peer {
     id: u64,
@@ -285,29 +295,41 @@ impl Peer {
     }
 
     /// Whether one more request may be handled.
+    pub(crate) fn admits(&self) -> bool {
+        self.obstacle().is_none()
+    }
+
+    /// What keeps one more request from being handled.
     ///
     /// A dialed connection goes on reading while its own output waits: two ends that each stop reading until the other
     /// reads would wait for ever.
-    pub(crate) fn admits(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) < self.options.requests_max
-            && self.request_bytes.load(Ordering::Relaxed) < self.options.request_bytes_max
-            && (self.side == Side::Dialed || (self.is_writable() && !self.budget.is_over()))
+    fn obstacle(&self) -> Option<Obstacle> {
+        if self.requests.load(Ordering::Relaxed) >= self.options.requests_max
+            || self.request_bytes.load(Ordering::Relaxed) >= self.options.request_bytes_max
+        {
+            Some(Obstacle::Requests)
+        } else if self.side == Side::Dialed {
+            None
+        } else if !self.is_writable() {
+            Some(Obstacle::Output)
+        } else {
+            self.budget.is_over().then_some(Obstacle::Budget)
+        }
     }
 
     /// Completes when one more request may be handled.
     pub(crate) async fn admission(&self) {
-        while !self.admits() {
-            if self.requests.load(Ordering::Relaxed) >= self.options.requests_max
-                || self.request_bytes.load(Ordering::Relaxed) >= self.options.request_bytes_max
-            {
-                self.released.notified().await;
-            } else if !self.is_writable() {
-                self.writable().await;
-                if self.is_closed() {
-                    return;
+        // Looked for once each time: what goes away between two looks must not be taken for another obstacle.
+        while let Some(obstacle) = self.obstacle() {
+            match obstacle {
+                Obstacle::Requests => self.released.notified().await,
+                Obstacle::Output => {
+                    self.writable().await;
+                    if self.is_closed() {
+                        return;
+                    }
                 }
-            } else {
-                self.budget.within_limit().await;
+                Obstacle::Budget => self.budget.within_limit().await,
             }
         }
     }
