@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -14,6 +14,7 @@ use openraft::{ChangeMembers, ReadPolicy};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::{Machine, Proposal, Reply, Snapshot, View};
+use timbermq_sync::{Budget, Latch};
 use timbermq_types::{LogId, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -27,7 +28,7 @@ use crate::log_store::LogStore;
 use crate::membership::{self, NodeAddr};
 use crate::peer::book::PeerBook;
 use crate::peer::network::Peers;
-use crate::peer::server::PeerServer;
+use crate::peer::server::{CONNECTIONS_MAX, PeerServer};
 use crate::peer::suspicion::{Raft, Suspicion};
 use crate::proposer::{self, ProposeError, Proposer, ProposerOptions, forward_error, write_error};
 use crate::race::{Either, race};
@@ -228,7 +229,7 @@ impl Replica {
             failure: failure.clone(),
         };
         env.spawn("raft.role", role::run(role_watch, stop.clone()));
-        let may_vote = Arc::new(AtomicBool::new(!was_empty));
+        let may_vote = Arc::new(Latch::new(!was_empty));
         let disk_used_ppm = Arc::new(AtomicU32::new(0));
         let server = PeerServer {
             env: env.clone(),
@@ -239,7 +240,7 @@ impl Replica {
             suspicion: Suspicion::new(env.clone(), raft.clone(), book),
             may_vote: Arc::clone(&may_vote),
             disk_used_ppm: Arc::clone(&disk_used_ppm),
-            connections: Arc::new(AtomicUsize::new(0)),
+            connections: Arc::new(Budget::new(CONNECTIONS_MAX)),
         };
         env.spawn("peer.server", server.run(listener, stop.clone()));
         let retention = RetentionDriver {

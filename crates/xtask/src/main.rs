@@ -4,6 +4,8 @@ mod ci;
 mod fuzz;
 mod golang;
 mod lock;
+mod loom;
+mod mutants;
 mod packages;
 mod product;
 mod rocksdb;
@@ -64,9 +66,25 @@ const TASKS: &[Task] = &[
     Task {
         name: "loom",
         about: "run the interleaving tests of timbermq-sync",
-        usage: "loom [ARGS OF cargo test]...",
-        details: "LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
-        run: |args| status(ci::loom_command(&setup::prepare()?).args(after_dashes(args))),
+        usage: "loom [ARGS OF cargo test]... | loom --weaken [--json]",
+        details: "  --weaken  run them with each memory ordering weakened: one of them must fail every time\n  \
+                  --json    end with one JSON object: sites, detected, undetected, table\n\n\
+                  LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
+        run: loom::run,
+    },
+    Task {
+        name: "mutants",
+        about: "change the code a little, many times: tests must notice",
+        usage: "mutants [--changed BASE] [--sample N | --all] [--seed S] [--package NAME]... [--json] [--record]",
+        details: "  --changed BASE  only lines that differ from this commit\n  \
+                  --sample N      run N mutants of each package; 20 unless given\n  \
+                  --all           run all of them: hours\n  \
+                  --seed S        which ones are drawn; 1 unless given\n  \
+                  --package NAME  this package alone; may be repeated\n  \
+                  --json          end with one JSON object\n  \
+                  --record        write the same to crates/timbermq/docs/results/mutants.json\n\n\
+                  Survivors that are explained stand in crates/xtask/mutants-survivors.toml; any other is a failure.",
+        run: mutants::run,
     },
     Task {
         name: "fuzz",
