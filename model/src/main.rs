@@ -1,0 +1,3 @@
+//! Explores the specifications with both engines.
+
+fn main() {}
