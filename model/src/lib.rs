@@ -10,5 +10,6 @@
 
 pub mod dispatch;
 pub mod list;
+pub mod report;
 pub mod spec;
 pub mod tlc;
