@@ -10,6 +10,7 @@
 
 pub mod dispatch;
 pub mod list;
+pub mod log_store;
 pub mod report;
 pub mod spec;
 pub mod tlc;

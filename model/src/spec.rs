@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use crate::dispatch;
+use crate::{dispatch, log_store};
 
 /// All specifications, in the order in which they run.
-pub const SPECS: &[Spec] = &[dispatch::SPEC];
+pub const SPECS: &[Spec] = &[log_store::SPEC, dispatch::SPEC];
 
 /// Longest time for a configuration that is to be explored completely.
 const COMPLETE_LIMIT: Duration = Duration::from_secs(600);
