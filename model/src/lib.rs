@@ -8,9 +8,14 @@
 //! A specification that cannot fail says nothing, so each has seeded bugs: guards taken away, which the engines must find
 //! as violated invariants. And each action must fire.
 
+pub mod dedupe;
+pub mod delay;
 pub mod dispatch;
 pub mod list;
 pub mod log_store;
+pub mod offsets;
+pub mod order_lock;
 pub mod report;
 pub mod spec;
 pub mod tlc;
+pub mod transaction;

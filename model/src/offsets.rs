@@ -18,13 +18,13 @@ pub const SPEC: Spec = Spec {
     about: "store, lower, reset; late commits of a previous owner, forwarded calls, failover",
     tla: "Offsets",
     bugs: &["late_commit", "forwarded", "in_flight", "stale_claims", "any_term"],
-    shared: || explore_all(Offsets { top: 2, terms: 2, resets: 0, bug: Bug::None }),
+    shared: || explore_all(Offsets { top: 2, terms: 2, room: 1, stale: false, bug: Bug::None }),
     deep,
     find,
 };
 
 fn deep(limit: Limit) -> Count {
-    explore(Offsets { top: 2, terms: 3, resets: 1, bug: Bug::None }, limit)
+    explore(Offsets { top: 2, terms: 3, room: 1, stale: true, bug: Bug::None }, limit)
 }
 
 fn find(bug: &'static str) -> Option<Counterexample> {
@@ -36,7 +36,7 @@ fn find(bug: &'static str) -> Option<Counterexample> {
         "any_term" => Bug::AnyTerm,
         _ => return None,
     };
-    counterexample(Offsets { top: 2, terms: 3, resets: 0, bug })
+    counterexample(Offsets { top: 2, terms: 3, room: 1, stale: false, bug })
 }
 
 /// The connection that both clients share when they call through the other replica.
@@ -60,23 +60,26 @@ enum Bug {
 }
 
 /// The specification with its bounds.
-pub struct Offsets {
+struct Offsets {
     top: u8,
     terms: u8,
-    resets: u8,
+    /// Entries that may be on their way.
+    room: usize,
+    /// Whether clients still call a deposed leader.
+    stale: bool,
     bug: Bug,
 }
 
 /// Who claimed the queue last at a replica, and in which term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Claim {
+struct Claim {
     term: u8,
     channel: u8,
 }
 
 /// A commit that waits to be proposed; offset 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Waiting {
+struct Waiting {
     offset: u8,
     /// The term in which it was accepted as one that may lower; 0 when it may not.
     allow: u8,
@@ -86,7 +89,7 @@ pub struct Waiting {
 
 /// An entry of the log: a commit, or with `by` 0 and `allow` set a reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Entry {
+struct Entry {
     offset: u8,
     allow: u8,
     by: u8,
@@ -96,7 +99,7 @@ pub struct Entry {
 
 /// All variables. Arrays are by replica or client, less one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
+struct State {
     leader: u8,
     term: u8,
     /// The term in which a replica takes itself for the leader; 0 for none.
@@ -110,14 +113,13 @@ pub struct State {
     query: [u8; 2],
     last: u8,
     promise: u8,
-    resets: u8,
     /// Whether a promise was broken.
     broken: bool,
 }
 
 /// A step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Action {
+enum Action {
     /// A client asks a replica where the queue stands.
     Query { client: u8, node: u8, shared: bool },
     /// A client pulls from the queue.
@@ -151,6 +153,21 @@ impl State {
         node == self.leader && self.believes[at(node)] == self.term
     }
 
+    fn of_others(&self, allow: u8, by: u8, client: u8) -> bool {
+        allow == self.term && by != client && by != 0
+    }
+
+    /// Whether a commit with which somebody else may lower waits to be proposed at a replica.
+    fn others_wait(&self, client: u8, node: u8) -> bool {
+        let Waiting { allow, by, .. } = self.waiting[at(node)];
+        self.of_others(allow, by, client)
+    }
+
+    /// Whether a commit with which somebody else may lower is proposed.
+    fn others_proposed(&self, client: u8) -> bool {
+        self.log.iter().any(|entry| self.of_others(entry.allow, entry.by, client))
+    }
+
     fn claim(&mut self, client: u8, node: u8, channel: u8) {
         self.claims[at(node)] = Claim { term: self.believes[at(node)], channel };
         if self.serves(node) {
@@ -172,12 +189,9 @@ impl Offsets {
         if may { term } else { 0 }
     }
 
-    /// Whether a commit that others may lower with, and that was accepted before the client's claim, is on its way.
+    /// Whether the client's question has to wait.
     fn unsettled(&self, state: &State, client: u8, node: u8) -> bool {
-        let waiting = state.waiting[at(node)];
-        let of_others = |allow: u8, by: u8| allow == state.term && by != client && by != 0;
-        of_others(waiting.allow, waiting.by)
-            || (self.bug != Bug::InFlight && state.log.iter().any(|entry| of_others(entry.allow, entry.by)))
+        state.others_wait(client, node) || (self.bug != Bug::InFlight && state.others_proposed(client))
     }
 }
 
@@ -186,7 +200,17 @@ impl Specification for Offsets {
     type Action = Action;
 
     const ACTIONS: &'static [&'static str] = &[
-        "Query", "Pull", "Answer", "QueryFails", "Commit", "Propose", "Apply", "Reset", "Failover", "Start", "Notice",
+        "Query",
+        "Pull",
+        "Answer",
+        "QueryFails",
+        "Commit",
+        "Propose",
+        "Apply",
+        "Reset",
+        "Failover",
+        "Start",
+        "Notice",
     ];
 
     fn position(action: Action) -> usize {
@@ -217,7 +241,6 @@ impl Specification for Offsets {
             query: [0, 0],
             last: 0,
             promise: 0,
-            resets: 0,
             broken: false,
         }]
     }
@@ -225,7 +248,7 @@ impl Specification for Offsets {
     fn actions(&self, state: &State, enabled: &mut Vec<Action>) {
         for client in BOTH {
             for node in BOTH {
-                if state.believes[at(node)] == 0 {
+                if state.believes[at(node)] == 0 || (node != state.leader && !self.stale) {
                     continue;
                 }
                 if state.query[at(client)] == 0 {
@@ -247,7 +270,8 @@ impl Specification for Offsets {
         for node in BOTH {
             let proposes = state.serves(node);
             // One proposal with commits at a time. Resets do not wait for it.
-            let is_free = state.log.len() < 2 && state.log.iter().all(|entry| entry.by == 0 && entry.allow != 0);
+            let is_free =
+                state.log.len() < self.room && state.log.iter().all(|entry| entry.by == 0 && entry.allow != 0);
             if state.waiting[at(node)].offset != 0 && (!proposes || is_free) {
                 enabled.push(Action::Propose { node });
             }
@@ -258,7 +282,7 @@ impl Specification for Offsets {
         if !state.log.is_empty() {
             enabled.push(Action::Apply);
         }
-        if state.serves(state.leader) && state.resets < self.resets && state.log.len() < 2 {
+        if state.serves(state.leader) && state.log.len() < self.room {
             enabled.extend((1..=self.top).map(|offset| Action::Reset { offset }));
         }
         if state.term < self.terms {
@@ -309,13 +333,13 @@ impl Specification for Offsets {
                 if next.stored < state.stored && by != 0 && state.promise != 0 && state.promise != by {
                     next.broken = true;
                 }
-                if by != 0 && by == state.last {
+                // What others were allowed before the claim may still lower it.
+                if by != 0 && by == state.last && !next.others_wait(by, state.leader) && !next.others_proposed(by) {
                     next.promise = by;
                 }
             }
             Action::Reset { offset } => {
                 next.log.push(Entry { offset, allow: state.term, by: 0, term: state.term });
-                next.resets += 1;
             }
             Action::Failover { kept } => {
                 next.leader = 3 - state.leader;

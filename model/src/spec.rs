@@ -9,10 +9,18 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use crate::{dispatch, log_store};
+use crate::{dedupe, delay, dispatch, log_store, offsets, order_lock, transaction};
 
 /// All specifications, in the order in which they run.
-pub const SPECS: &[Spec] = &[log_store::SPEC, dispatch::SPEC];
+pub const SPECS: &[Spec] = &[
+    log_store::SPEC,
+    dispatch::SPEC,
+    offsets::SPEC,
+    order_lock::SPEC,
+    transaction::SPEC,
+    delay::SPEC,
+    dedupe::SPEC,
+];
 
 /// Longest time for a configuration that is to be explored completely.
 const COMPLETE_LIMIT: Duration = Duration::from_secs(600);
