@@ -11,6 +11,7 @@
 pub mod dedupe;
 pub mod delay;
 pub mod dispatch;
+pub mod group_role;
 pub mod list;
 pub mod log_store;
 pub mod offsets;
