@@ -3,6 +3,7 @@
 mod ci;
 mod golang;
 mod lock;
+mod models;
 mod packages;
 mod product;
 mod rocksdb;
@@ -66,6 +67,13 @@ const TASKS: &[Task] = &[
         usage: "loom [ARGS OF cargo test]...",
         details: "LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
         run: |args| status(ci::loom_command(&setup::prepare()?).args(after_dashes(args))),
+    },
+    Task {
+        name: "models",
+        about: "explore the specifications of the protocol",
+        usage: "models [ARGS OF timbermq-model run]... | models trace ARGS...",
+        details: "TLC, the second engine, is fetched once and needs java; without either it is left out, and said to be.",
+        run: |args| status(&mut models::command(&setup::prepare()?, after_dashes(args))?),
     },
     Task {
         name: "fix",
