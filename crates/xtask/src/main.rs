@@ -6,6 +6,7 @@ mod golang;
 mod lock;
 mod loom;
 mod mutants;
+mod models;
 mod packages;
 mod product;
 mod rocksdb;
@@ -99,6 +100,13 @@ const TASKS: &[Task] = &[
                   Targets, corpora and inputs that once failed are in fuzz/. What is found stays in the cache; a failing\n\
                   input is named, makes the task fail, and belongs in fuzz/regressions/NAME with its fix.",
         run: fuzz::run,
+    },
+    Task {
+        name: "models",
+        about: "explore the specifications of the protocol",
+        usage: "models [ARGS OF timbermq-model run]... | models trace ARGS...",
+        details: "TLC, the second engine, is fetched once and needs java; without either it is left out, and said to be.",
+        run: |args| status(&mut models::command(&setup::prepare()?, after_dashes(args))?),
     },
     Task {
         name: "fix",

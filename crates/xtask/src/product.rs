@@ -62,7 +62,10 @@ pub fn black_box(ready: &Ready, what: BlackBox, missing: Missing, args: &[OsStri
 }
 
 /// Builds a package's binary of the same name and returns where cargo put it.
-fn build(ready: &Ready, package: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// Fails when the build does or the package has no such binary.
+pub fn build(ready: &Ready, package: &str) -> Result<PathBuf> {
     let mut command = ready.cargo();
     command.args(["build", "--release", "--package", package, "--message-format", "json-render-diagnostics"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
