@@ -359,7 +359,7 @@ impl CommitLog {
             let chunk = budget.clamp(8192, CHUNK_BYTES);
             let mut reader = reader::seek(&segment, mark.position, mark.index, next, chunk)?;
             while next < stop {
-                let frame = reader.expect(Some(next))?;
+                let frame = reader.expect(next)?;
                 let len = frame.payload.len();
                 if len > budget && !out.is_empty() {
                     return Ok(out);
@@ -436,13 +436,15 @@ impl CommitLog {
             return Ok(placed);
         }
         let mut reader = FrameReader::new(&segment, mark.position, CHUNK_BYTES);
+        let mut index = mark.index;
         loop {
-            let frame = reader.expect(None)?;
+            let frame = reader.expect(index)?;
             if position < reader.position() {
                 let placed = frame.into_placed();
                 self.shared().cold().push(&placed);
                 return Ok(placed);
             }
+            index += 1;
         }
     }
 

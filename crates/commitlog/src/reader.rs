@@ -89,24 +89,22 @@ impl<'a> FrameReader<'a> {
         self.ahead = self.ahead.slice((len as usize).min(self.ahead.len())..);
     }
 
-    /// The next frame, which must be whole and belong to entry `expect` or, without that, to any.
+    /// The next frame, which must be whole and that of entry `index`: a disk may have written another one here.
     ///
     /// # Errors
     /// `InvalidData` naming file and byte when it is not.
-    pub(crate) fn expect(&mut self, expect: Option<u64>) -> io::Result<Frame> {
-        let frame = self.peek()?.filter(|frame| frame.intact);
-        let frame = frame.filter(|frame| expect.is_none_or(|index| frame.header.id.index.0 == index));
-        let Some(frame) = frame else { return Err(self.damaged(expect)) };
+    pub(crate) fn expect(&mut self, index: u64) -> io::Result<Frame> {
+        let is_right = |frame: &Frame| frame.intact && frame.header.id.index.0 == index;
+        let Some(frame) = self.peek()?.filter(is_right) else { return Err(self.damaged(index)) };
         self.advance(&frame);
         Ok(frame)
     }
 
-    fn damaged(&self, index: Option<u64>) -> io::Error {
-        let entry = index.map_or_else(String::new, |index| format!(" (entry {index})"));
+    fn damaged(&self, index: u64) -> io::Error {
         io::Error::new(
             io::ErrorKind::InvalidData,
             format!(
-                "damaged log: no valid frame at byte {} of {}{entry}",
+                "damaged log: no valid frame at byte {} of {} (entry {index})",
                 self.segment.offset_of(self.position),
                 self.segment.path.display()
             ),
@@ -124,7 +122,7 @@ pub(crate) fn seek<'a>(
 ) -> io::Result<FrameReader<'a>> {
     let mut reader = FrameReader::new(segment, position, chunk_bytes);
     for skipped in from_index..index {
-        reader.expect(Some(skipped))?;
+        reader.expect(skipped)?;
     }
     Ok(reader)
 }
@@ -138,6 +136,6 @@ pub(crate) struct Link {
 
 /// Looks up entry `index` from the mark before it.
 pub(crate) fn link(segment: &Segment, position: u64, from_index: u64, index: u64) -> io::Result<Link> {
-    let frame = seek(segment, position, from_index, index, CHUNK_BYTES)?.expect(Some(index))?;
+    let frame = seek(segment, position, from_index, index, CHUNK_BYTES)?.expect(index)?;
     Ok(Link { id: frame.header.id, crc: frame.header.crc, end: frame.end() })
 }
