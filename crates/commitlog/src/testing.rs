@@ -220,6 +220,12 @@ impl SimDisk {
         self.world().capacity = bytes;
     }
 
+    /// Lets all files together grow by at most `bytes` more.
+    pub fn fill_up_but(&self, bytes: u64) {
+        let mut world = self.world();
+        world.capacity = Some(world.used() + bytes);
+    }
+
     /// Restarts the machine: of what was not synced, what `crash` says is left. Open files are dead.
     pub fn crash(&self, crash: Crash) {
         let mut world = self.world();
