@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Event, Place};
+use crate::events::{Event, Place};
 
 /// Answers about one queue of one group: asked at, answered at, and what was said.
 type Lanes<'a> = BTreeMap<(&'a str, &'a str, u32), Vec<(f64, f64, &'a Place)>>;

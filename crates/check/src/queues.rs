@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Event, Outcome, Place};
+use crate::events::{Event, Outcome, Place};
 
 /// Most findings of a kind that are kept in words; all are counted.
 const SHOWN_MAX: usize = 20;

@@ -22,6 +22,7 @@
 mod bootstrap;
 mod config;
 mod effects;
+mod engine_runtime;
 mod failure;
 mod identity;
 mod keeper;

@@ -152,7 +152,7 @@ struct Stop {
 }
 
 impl Replica {
-    /// Starts a replica on the runtime this is called on; its tasks stay there.
+    /// Starts a replica on the runtime this is called on; its tasks stay there. `env` becomes this thread's world.
     ///
     /// # Errors
     /// [`StartError`]. Nothing runs then, and nothing but `identity` was written.
@@ -166,6 +166,8 @@ impl Replica {
             return Err(StartError::Config(problem));
         }
         let engine = Arc::new(config.engine().map_err(StartError::Config)?);
+        // The engine asks this thread's world for time and tasks; it runs nowhere else.
+        timbermq_env::enter(Some(Arc::new(env.clone())));
         let io = |what: &str| {
             let what = what.to_owned();
             move |source| StartError::Io { what, source }

@@ -159,7 +159,10 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn the_engines_own_suite_for_logs_passes() {
-    run(Suite::test_all(Stores)).unwrap();
+    run(async {
+        timbermq_env::enter(Some(std::sync::Arc::new(timbermq_host::env())));
+        Suite::test_all(Stores).await.unwrap();
+    });
 }
 
 fn id(term: u64, index: u64) -> RaftLogId {
