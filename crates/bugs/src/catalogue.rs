@@ -99,8 +99,8 @@ impl Entry {
 
 macro_rules! catalogue {
     (
-        planted { $($variant:ident = $number:literal $name:literal [$($invariant:literal)*] $layers:ident: $sentence:literal;)* }
-        others { $($other_number:literal $other_name:literal [$($other_invariant:literal)*] $other_layers:ident $state:expr, $other_sentence:literal;)* }
+        planted { $($variant:ident = $number:literal $name:literal [$($invariant:literal)*] ($($layer:ident)*): $sentence:literal;)* }
+        others { $($other_number:literal $other_name:literal [$($other_invariant:literal)*] ($($other_layer:ident)*) $state:expr, $other_sentence:literal;)* }
     ) => {
         /// A bug that can be planted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +119,7 @@ macro_rules! catalogue {
             name: $name,
             sentence: $sentence,
             invariants: &[$($invariant),*],
-            layers: layers::$layers,
+            layers: &[$(letters::$layer),*],
             state: State::Planted(Bug::$variant),
         }),*];
 
@@ -128,7 +128,7 @@ macro_rules! catalogue {
             name: $other_name,
             sentence: $other_sentence,
             invariants: &[$($other_invariant),*],
-            layers: layers::$other_layers,
+            layers: &[$(letters::$other_layer),*],
             state: $state,
         }),*];
 
@@ -145,115 +145,100 @@ macro_rules! catalogue {
     };
 }
 
-/// Sets of layers by their letters.
-mod layers {
-    use super::Layer::{
-        self, Crash as C, Fuzz as F, Loom as L, Model as M, Processes as J, Simulation as S, Unit as U,
-    };
-
-    pub const CS: &[Layer] = &[C, S];
-    pub const CSJ: &[Layer] = &[C, S, J];
-    pub const CMS: &[Layer] = &[C, M, S];
-    pub const LUS: &[Layer] = &[L, U, S];
-    pub const M_: &[Layer] = &[M];
-    pub const NONE: &[Layer] = &[];
-    pub const UC: &[Layer] = &[U, C];
-    pub const UF: &[Layer] = &[U, F];
-    pub const UMS: &[Layer] = &[U, M, S];
-    pub const US: &[Layer] = &[U, S];
+/// Layers by their letters.
+mod letters {
+    pub use super::Layer::{Crash as C, Fuzz as F, Loom as L, Model as M, Processes as J, Simulation as S, Unit as U};
 }
 
 catalogue! {
     planted {
-        AckBeforeFsync = 1 "ack-before-fsync" [1 28] CSJ:
+        AckBeforeFsync = 1 "ack-before-fsync" [1 28] (U C S J):
             "the log acknowledges entries before it has written them";
-        LeaderCountsUnsynced = 2 "leader-counts-unsynced" [28 9] US:
+        LeaderCountsUnsynced = 2 "leader-counts-unsynced" [28 9] (U M S):
             "the leader counts an entry as stored by itself before its own fsync";
-        FollowerAcksUnsynced = 3 "follower-acks-unsynced" [28] US:
+        FollowerAcksUnsynced = 3 "follower-acks-unsynced" [28] (U M S):
             "a follower acknowledges entries before they are on its disk";
-        VoteInMemory = 4 "vote-in-memory" [24 2] CMS:
+        VoteInMemory = 4 "vote-in-memory" [24 2] (U C M S):
             "a vote is answered without being stored";
-        TruncateOffByOne = 6 "truncate-off-by-one" [2 26] UMS:
+        TruncateOffByOne = 6 "truncate-off-by-one" [2 26] (U M S):
             "a truncation leaves one entry too many, and the append after it skips what is already there";
-        ConflictingSuffixKept = 7 "conflicting-suffix-kept" [26] UMS:
+        ConflictingSuffixKept = 7 "conflicting-suffix-kept" [26] (U M S):
             "a follower keeps entries that conflict with the leader's when their term is that of the last entry both have";
-        AppliedApart = 8 "applied-apart" [7 3] US:
+        AppliedApart = 8 "applied-apart" [7 3] (U C M S J):
             "the applied entry's id reaches the index one write batch later than the rows of the entry";
-        TornTailAnywhere = 9 "torn-tail-anywhere" [1 29] CS:
+        TornTailAnywhere = 9 "torn-tail-anywhere" [1 29] (U C S):
             "recovery takes the first bad checksum for a torn tail, whatever follows it";
-        ReadUnverified = 10 "read-unverified" [6] CS:
+        ReadUnverified = 10 "read-unverified" [6] (U C S):
             "checksums are written but not checked when entries are read";
-        FrameWithoutPlace = 11 "frame-without-place" [2 6] CS:
+        FrameWithoutPlace = 11 "frame-without-place" [2 6] (U C S):
             "a frame's checksum and checks do not cover where it belongs, so a misdirected write is believed";
-        FsyncErrorRetried = 12 "fsync-error-retried" [1] CS:
+        FsyncErrorRetried = 12 "fsync-error-retried" [1] (U C S):
             "a failed fsync is logged and tried again";
-        HardStateReset = 13 "hard-state-reset" [24 1] CS:
+        HardStateReset = 13 "hard-state-reset" [24 1] (U C S):
             "an unreadable hard state is replaced by an empty one";
-        WipedNodeVotes = 14 "wiped-node-votes" [1] US:
+        WipedNodeVotes = 14 "wiped-node-votes" [1] (U S):
             "a replica that lost its disk is let in again as a voter under its old id";
-        DeposedLeaderReads = 15 "deposed-leader-reads" [10 9] US:
+        DeposedLeaderReads = 15 "deposed-leader-reads" [10 9] (U S):
             "a leader answers reads without asking a majority whether it still leads";
-        LeaseOnWallClock = 16 "lease-on-wall-clock" [24 15] US:
+        LeaseOnWallClock = 16 "lease-on-wall-clock" [24 15] (U S):
             "whether a majority answered lately is measured on the wall clock";
-        PullAboveCommit = 17 "pull-above-commit" [9 25] US:
+        PullAboveCommit = 17 "pull-above-commit" [9 25] (U M S):
             "a follower takes everything it receives for committed, applies it and hands it out";
-        OffsetCounterCached = 18 "offset-counter-cached" [2 3] US:
+        OffsetCounterCached = 18 "offset-counter-cached" [2 3] (U S J):
             "a change of leader sets queue counters back to before the last message";
-        ServedBeforeApplied = 19 "served-before-applied" [3 10] US:
+        ServedBeforeApplied = 19 "served-before-applied" [3 10] (U M S):
             "a new leader serves before it has applied what its predecessors committed";
-        StaleLeaderRegisters = 20 "stale-leader-registers" [24] UMS:
+        StaleLeaderRegisters = 20 "stale-leader-registers" [24] (U M S):
             "a leader without a majority goes on registering as broker 0, and the NameServer does not order by term";
-        OffsetInMemory = 21 "offset-in-memory" [11] US:
+        OffsetInMemory = 21 "offset-in-memory" [11] (U S J):
             "consumer offsets are acknowledged from memory and stored every five seconds";
-        LateCommitLowers = 22 "late-commit-lowers" [11] UMS:
+        LateCommitLowers = 22 "late-commit-lowers" [11] (U M S):
             "a late commit of a queue's previous owner moves the group back";
-        LocksNotReplicated = 23 "locks-not-replicated" [15] US:
+        LocksNotReplicated = 23 "locks-not-replicated" [15] (U M S):
             "order locks are the leader's own and gone with it";
-        LockRenewedAfterExpiry = 24 "lock-renewed-after-expiry" [15] UMS:
+        LockRenewedAfterExpiry = 24 "lock-renewed-after-expiry" [15] (U M S):
             "an expired lock is given to another client, but its old owner can still renew it";
-        TagHashUnsigned = 29 "tag-hash-unsigned" [19] US:
+        TagHashUnsigned = 29 "tag-hash-unsigned" [19] (U S):
             "tag hashes are compared without their sign, so a negative one never matches";
-        RetentionTooMuch = 30 "retention-too-much" [20] US:
+        RetentionTooMuch = 30 "retention-too-much" [20] (U S):
             "once anything is old enough, retention trims to the newest mark whatever its age";
-        SnapshotWithoutOffsets = 31 "snapshot-without-offsets" [26 27 11] US:
+        SnapshotWithoutOffsets = 31 "snapshot-without-offsets" [26 27 11] (U S):
             "snapshots leave consumer offsets and order locks out";
-        LateWakeUpCheck = 32 "late-wake-up-check" [30] LUS:
+        LateWakeUpCheck = 32 "late-wake-up-check" [30] (U L S):
             "a pull is held after the look for new messages and nobody looks again, so a message in between wakes nobody";
-        ApplyBeforeDurable = 33 "apply-before-durable" [1 3] US:
+        ApplyBeforeDurable = 33 "apply-before-durable" [1 3] (U M S):
             "entries are applied that the local log has not on disk yet";
-        FrameLengthUnchecked = 34 "frame-length-unchecked" [31] UF:
+        FrameLengthUnchecked = 34 "frame-length-unchecked" [31] (U F):
             "the length word of a received frame is believed";
-        BatchSplit = 35 "batch-split" [34] US:
+        BatchSplit = 35 "batch-split" [34] (U S):
             "the messages of a batch are proposed one by one";
-        FullDiskIgnored = 36 "full-disk-ignored" [1 3] UC:
+        FullDiskIgnored = 36 "full-disk-ignored" [1 3] (U C S):
             "a write that finds the disk full is refused, and the log goes on behind the hole";
-        SearchByTimeOffByOne = 37 "search-by-time-off-by-one" [32] US:
+        SearchByTimeOffByOne = 37 "search-by-time-off-by-one" [32] (U S):
             "a search by time skips messages stored at just that time";
-        PurgeBeforeIndex = 38 "purge-before-index" [27 30] US:
+        PurgeBeforeIndex = 38 "purge-before-index" [27 30] (U S):
             "the log is purged before the index has what was purged on disk";
     }
     others {
-        5 "older-term-committed" [1 2] M_ State::Engine,
+        5 "older-term-committed" [1 2] (M) State::Engine,
             "an entry of an older term is committed by counting replicas";
-        39 "membership-before-joint" [1] M_ State::Engine,
+        39 "membership-before-joint" [1] (M) State::Engine,
             "a membership is in force before its joint entry is committed";
-        25 "transaction-committed-twice" [16] NONE State::Absent("there are no transactional messages yet"),
+        25 "transaction-committed-twice" [16] () State::Absent("there are no transactional messages yet"),
             "a transaction's commit is applied twice after a failover";
-        26 "rollback-after-commit" [16] NONE State::Absent("there are no transactional messages yet"),
+        26 "rollback-after-commit" [16] () State::Absent("there are no transactional messages yet"),
             "a rollback is accepted after the commit";
-        27 "delay-fires-again" [18 7] NONE State::Absent("there are no delayed messages yet"),
+        27 "delay-fires-again" [18 7] () State::Absent("there are no delayed messages yet"),
             "a delayed message is delivered again after a leader change";
-        28 "delay-on-node-clock" [18] NONE State::Absent("there are no delayed messages yet"),
+        28 "delay-on-node-clock" [18] () State::Absent("there are no delayed messages yet"),
             "the progress of delayed messages is measured on the node's clock";
-        40 "pop-ack-on-old-epoch" [21] NONE State::Absent("there is no POP consumption yet"),
+        40 "pop-ack-on-old-epoch" [21] () State::Absent("there is no POP consumption yet"),
             "an acknowledgement of an earlier receipt is accepted";
-        41 "dedupe-window-lost" [7] NONE State::Absent("there is no deduplication of resent messages yet"),
+        41 "dedupe-window-lost" [7] () State::Absent("there is no deduplication of resent messages yet"),
             "the window of known message ids is lost at a failover";
-        42 "tag-string-not-compared" [19]
-            NONE State::Absent("tag strings are compared by clients; brokers hand over what matches by hash, as stock ones do"),
+        42 "tag-string-not-compared" [19] () State::Absent("tag strings are compared by clients; brokers hand over what matches by hash, as stock ones do"),
             "a tag's hash is compared, its string is not";
-        43 "read-index-without-round" [10]
-            NONE State::Absent("it is number 15: a read is confirmed by a round to a majority or not at all"),
+        43 "read-index-without-round" [10] () State::Absent("it is number 15: a read is confirmed by a round to a majority or not at all"),
             "a read index is taken without a round of heartbeats";
     }
 }

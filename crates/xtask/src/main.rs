@@ -7,6 +7,7 @@ mod packages;
 mod product;
 mod rocksdb;
 mod run;
+mod seeded_bugs;
 mod setup;
 mod workspace;
 
@@ -66,6 +67,19 @@ const TASKS: &[Task] = &[
         usage: "loom [ARGS OF cargo test]...",
         details: "LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
         run: |args| status(ci::loom_command(&setup::prepare()?).args(after_dashes(args))),
+    },
+    Task {
+        name: "seeded-bugs",
+        about: "plant known bugs and look which checks see them",
+        usage: "seeded-bugs [--only BUG...] [--layer LETTER...] [--budget-seconds N] [--json] [--record]",
+        details: "  --only BUG...       plant these alone\n  \
+                  --layer LETTER...   run only commands of these layers: U unit and property tests, C crash points, L loom,\n  \
+                  \x20                   M models, T traces, F fuzzing, S simulation, J real processes\n  \
+                  --budget-seconds N  start no command after so long\n  \
+                  --json              leave the table out\n  \
+                  --record            write the results into the documentation\n\n\
+                  The last line is a JSON object. Fails when a bug is not caught, or fewer than three quarters are by two layers.",
+        run: seeded_bugs::run,
     },
     Task {
         name: "fix",
