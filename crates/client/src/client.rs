@@ -188,7 +188,7 @@ impl Client {
     }
 
     /// Sends a request to one address and accepts success and the codes of `accept`.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         addr: &str,
         request: RemotingCommand,

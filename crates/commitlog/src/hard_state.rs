@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn no_write_touches_the_slot_of_the_last_stored_state() {
-        let disk = crate::testing::SimDisk::new();
+        let disk = timbermq_simdisk::SimDisk::new();
         let dir = Path::new("/d");
         let mut stored = state();
         let mut file = HardStateFile::create(&disk, dir, &stored).unwrap();

@@ -40,8 +40,6 @@ mod seal;
 mod segment;
 mod shared;
 mod tail_cache;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;

@@ -161,6 +161,16 @@ impl LogWriter {
 
     /// Does everything queued. Blocks on the disk.
     pub fn step(&mut self) {
+        self.begin();
+        self.complete();
+    }
+
+    /// The first half of [`step`](Self::step): takes what is queued and writes it. What needs a sync of its own within
+    /// the queue (a vote, a truncation) is done; appends are written, not synced, and nobody was told.
+    ///
+    /// For an owner whose disk takes time that passes elsewhere: it waits between the halves for as long as the sync
+    /// takes. A crash meanwhile finds the writes pending, and what is queued meanwhile is the next batch.
+    pub fn begin(&mut self) {
         let mut ops = std::mem::take(&mut self.ops);
         self.shared.queue.take_all(&mut ops);
         if planted(Bug::AckBeforeFsync) {
@@ -172,6 +182,14 @@ impl LogWriter {
             self.work(op);
         }
         self.ops = ops;
+        if self.shared.failure().is_none() {
+            let result = self.write_out();
+            self.settle(result);
+        }
+    }
+
+    /// The second half: syncs what was written, calls back, and does the upkeep where that has no thread.
+    pub fn complete(&mut self) {
         let result = self.commit(false);
         self.settle(result);
         if self.steps_upkeep {

@@ -238,6 +238,9 @@ fn record(workspace: &Workspace, summary: &Value) -> Result<()> {
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Whether a command did what it was to do; if not, why.
+type Verdict = std::result::Result<(), String>;
+
 /// How a command ended.
 enum End {
     Exited(ExitStatus),
@@ -251,7 +254,7 @@ struct Bench {
     /// Test binaries by package and target, programs by package.
     executables: BTreeMap<(String, String), PathBuf>,
     /// What the control run of each command said.
-    controls: BTreeMap<String, std::result::Result<(), String>>,
+    controls: BTreeMap<String, Verdict>,
 }
 
 impl Bench {
@@ -318,18 +321,12 @@ impl Bench {
         if limit.is_zero() {
             return Ok(missed("not run: the budget is used up"));
         }
-        if let Some(control) = detector.control() {
-            let known = match self.controls.get(&control) {
-                Some(known) => known.clone(),
-                None => {
-                    let known = self.control(detector, COMMAND_LIMIT)?;
-                    self.controls.insert(control, known.clone());
-                    known
-                }
-            };
-            if let Err(why) = known {
-                return Ok(missed(&format!("its control run without a bug does not pass: {why}")));
-            }
+        if !self.controls.contains_key(&by) {
+            let control = self.control(detector)?;
+            self.controls.insert(by.clone(), control);
+        }
+        if let Some(Err(why)) = self.controls.get(&by) {
+            return Ok(missed(&format!("its control run without a bug does not pass: {why}")));
         }
         let mut command = self.command(detector, Some(entry.name))?;
         let (end, output, cpu_s) = self.observe(&mut command, limit)?;
@@ -341,9 +338,9 @@ impl Bench {
     }
 
     /// Without a bug the command must pass, and must have done what it is for.
-    fn control(&self, detector: &Detector, limit: Duration) -> Result<std::result::Result<(), String>> {
+    fn control(&self, detector: &Detector) -> Result<Verdict> {
         let mut command = self.command(detector, None)?;
-        let (end, output, _) = self.observe(&mut command, limit)?;
+        let (end, output, _) = self.observe(&mut command, COMMAND_LIMIT)?;
         Ok(match end {
             End::Unfinished => Err("it did not end in time".to_owned()),
             End::Exited(status) => detector.judge_control(status, &output),
@@ -358,20 +355,17 @@ impl Bench {
             .with_context(|| format!("package {package} has no {target}"))?;
         let mut command = without_cargo_variables(Command::new(executable));
         command.current_dir(&self.workspace.root).env_remove(VARIABLE).env("RUST_BACKTRACE", "0");
+        if let Some(bug) = bug {
+            command.env(VARIABLE, bug);
+        }
         match detector.how {
             How::Tests { names, .. } => {
                 // The same cases each time, and no search for the smallest of those that fail.
                 command.args(names).env("PROPTEST_RNG_SEED", "1").env("PROPTEST_MAX_SHRINK_ITERS", "0");
                 command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
-                if let Some(bug) = bug {
-                    command.env(VARIABLE, bug);
-                }
             }
-            How::Program { args, bug_args, .. } => {
+            How::Program { args, .. } => {
                 command.args(args);
-                if let Some(bug) = bug {
-                    command.args(bug_args.iter().map(|arg| arg.replace("{bug}", bug)));
-                }
             }
         }
         Ok(command)

@@ -3,7 +3,7 @@
 use super::harness::*;
 use crate::OpenError;
 use crate::segment::HEADER_BYTES;
-use crate::testing::Crash;
+use timbermq_simdisk::{Crash, Fate};
 use timbermq_types::{LogIndex, LogPosition};
 
 fn filled() -> Rig {
@@ -62,8 +62,8 @@ fn an_entry_cut_by_a_crash_does_not_follow_its_predecessor_written_again() {
     rig.disk.power_off_after(1);
     rig.step();
     rig.writer = None;
-    rig.disk.crash(Crash::KeepAll);
     // The second of three arrived broken, the third whole.
+    rig.disk.crash_by(|_| Fate::New);
     let path = rig.segment_paths()[0].clone();
     rig.disk.flip(&path, HEADER_BYTES + 144 + 500, 3);
     let (log, recovery) = reopen(&rig.disk, &rig.options, 2).unwrap();

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use timbermq_types::{Durability, LogId, LogIndex, LogPosition, NodeId, Term};
 
 use crate::frame::{FRAME_HEADER_BYTES, frame_bytes};
-use crate::testing::{Crash, SimDisk};
 use crate::{CommitLog, Entry, EntryKind, LogOptions, LogWriter, OpenError, Recovery, Vote};
+use timbermq_simdisk::{Crash, SimDisk};
 
 pub(super) fn id(term: u64, index: u64) -> LogId {
     LogId::new(Term(term), LogIndex(index))

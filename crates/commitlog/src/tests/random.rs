@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::harness::*;
 use crate::LogOptions;
-use crate::testing::Crash;
+use timbermq_simdisk::Crash;
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -104,7 +104,9 @@ fn act_on(rig: &mut Rig, act: &Act, term: &mut u64, dying: &mut bool) {
         }
         Act::Fill { bytes } => {
             *dying = true;
-            rig.disk.fill_up_but(*bytes);
+            let len = |path: std::path::PathBuf| rig.disk.content(&path).map_or(0, |content| content.len() as u64);
+            let used: u64 = rig.disk.paths().into_iter().map(len).sum();
+            rig.disk.limit(Some(used + bytes));
         }
         Act::Crash(crash) => {
             rig.disk.limit(None);

@@ -1,0 +1,340 @@
+//! One run: boot, faults, a majority that must serve, everybody again, drain and check, restart from disk and check again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde::Serialize;
+use timbermq_check::history::{Action, History, Operation};
+use timbermq_simdisk::Crash;
+
+use crate::cluster::Cluster;
+use crate::faults::Nemesis;
+use crate::options::Options;
+use crate::rng::Rng;
+
+/// Nanoseconds between two looks at processes, routes and faults.
+const LOOK: u64 = 50_000_000;
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Its seed.
+    pub seed: u64,
+    /// What is wrong, in words; empty when nothing is.
+    pub failures: Vec<String>,
+    /// Virtual seconds.
+    pub simulated_s: f64,
+    /// Faults injected.
+    pub faults: u64,
+    /// By group.
+    pub faults_by_group: std::collections::BTreeMap<String, u64>,
+    /// Segments lost, repeated, reordered and held up by the network.
+    pub network_faults: u64,
+    /// Operations of clients.
+    pub operations: usize,
+    /// Acknowledged sends.
+    pub acked: u64,
+    /// Highest term.
+    pub terms: u64,
+    /// Times a replica installed a snapshot.
+    pub snapshots: u64,
+    /// Tasks polled.
+    pub polls: u64,
+    /// Hash of everything that happened.
+    pub digest: String,
+    /// What the seed expanded to.
+    pub options: Options,
+    /// CPU seconds of the process.
+    pub cpu_s: f64,
+}
+
+/// A run that goes on.
+pub struct Run {
+    cluster: Cluster,
+    nemesis: Nemesis,
+    stop: Arc<AtomicBool>,
+    workers: Arc<AtomicUsize>,
+    failures: Vec<String>,
+    next_strike: Option<u64>,
+}
+
+impl Run {
+    /// A run of `options`.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let cluster = Cluster::new(options);
+        let nemesis = Nemesis::new(&cluster);
+        Self {
+            cluster,
+            nemesis,
+            stop: Arc::default(),
+            workers: Arc::default(),
+            failures: Vec::new(),
+            next_strike: None,
+        }
+    }
+
+    /// Runs all phases.
+    pub fn run(mut self) -> (Summary, History) {
+        self.boot();
+        if self.failures.is_empty() {
+            self.faults();
+            self.heal_majority();
+        }
+        if self.failures.is_empty() {
+            self.heal_all();
+        }
+        if self.failures.is_empty() {
+            self.settle(0);
+        }
+        if self.failures.is_empty() {
+            self.restart_all();
+            self.settle(1);
+        }
+        self.finish()
+    }
+
+    /// Lets time pass until `done` says so, or `seconds` are over; then false.
+    fn pass(&mut self, seconds: f64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // seconds of a run are few
+        let end = self.cluster.world.now() + (seconds * 1e9) as u64;
+        loop {
+            if done(self) {
+                return true;
+            }
+            let now = self.cluster.world.now();
+            if now >= end {
+                return false;
+            }
+            let mut next = (now + LOOK).min(end);
+            if let Some(at) = self.next_strike {
+                next = next.min(at.max(now + 1));
+            }
+            if let Some(at) = self.nemesis.next_heal() {
+                next = next.min(at.max(now + 1));
+            }
+            self.cluster.world.run_until(next);
+            self.cluster.supervise();
+            self.nemesis.heal_due(&mut self.cluster);
+            if self.next_strike.is_some_and(|at| at <= self.cluster.world.now()) {
+                self.nemesis.strike(&mut self.cluster);
+                let pause = self.nemesis.pause(&self.cluster);
+                self.next_strike = Some(self.cluster.world.now() + pause);
+            }
+            self.cluster.sample_routes();
+        }
+    }
+
+    fn fail(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        tracing::error!(what, "run.failed");
+        self.failures.push(what);
+    }
+
+    fn boot(&mut self) {
+        for n in 0..self.cluster.name_servers.len() {
+            self.cluster.start_name_server(n);
+        }
+        for n in 0..self.cluster.nodes.len() {
+            self.cluster.start_node(n);
+        }
+        let ready = Arc::new(AtomicBool::new(false));
+        let admin = self.cluster.worker("admin", &self.stop, &self.workers);
+        admin.create_topics(Arc::clone(&ready));
+        if !self.pass(30.0, |_| ready.load(Ordering::Relaxed)) {
+            self.fail("the cluster did not come up");
+        }
+    }
+
+    fn start_clients(&mut self) {
+        let producers = self.cluster.options.producers;
+        for n in 0..producers {
+            self.worker(&format!("producer-{n}")).produce();
+        }
+        self.worker("reader").read();
+        let members = 2;
+        for n in 0..members {
+            self.worker(&format!("consumer-{n}")).consume("consumers", n, members);
+        }
+        for n in 0..2 {
+            self.worker(&format!("storer-{n}")).store();
+            self.worker(&format!("locker-{n}")).lock();
+        }
+    }
+
+    fn worker(&mut self, name: &str) -> crate::workload::Worker {
+        self.cluster.worker(name, &self.stop, &self.workers)
+    }
+
+    fn faults(&mut self) {
+        self.start_clients();
+        let pause = self.nemesis.pause(&self.cluster);
+        self.next_strike = Some(self.cluster.world.now() + pause);
+        #[allow(clippy::cast_precision_loss)] // seconds of a run are few
+        let seconds = self.cluster.options.fault_seconds as f64;
+        self.pass(seconds, |_| false);
+        self.next_strike = None;
+    }
+
+    /// Only a random majority is made whole; it must serve without the others.
+    fn heal_majority(&mut self) {
+        self.nemesis.heal_all(&mut self.cluster);
+        let voters: Vec<usize> = (0..self.cluster.nodes.len()).filter(|n| !self.cluster.nodes[*n].retired).collect();
+        let mut rng = Rng::new(self.cluster.options.seed, "majority");
+        let mut whole: Vec<usize> =
+            voters.iter().copied().filter(|n| self.cluster.nodes[*n].broken.is_none()).collect();
+        let majority = voters.len() / 2 + 1;
+        if whole.len() < majority {
+            self.fail(format!("only {} of {} replicas can be started", whole.len(), voters.len()));
+            return;
+        }
+        while whole.len() > majority {
+            let gone = whole.swap_remove(usize::try_from(rng.below(whole.len() as u64)).unwrap_or(0));
+            if self.cluster.world.is_alive(self.cluster.nodes[gone].host) {
+                self.cluster.kill_node(gone, None);
+            }
+            self.cluster.nodes[gone].restart_at = None;
+        }
+        self.start_what_is_down(&whole);
+        self.serve_check("a majority");
+    }
+
+    fn start_what_is_down(&mut self, nodes: &[usize]) {
+        for n in nodes {
+            if !self.cluster.world.is_alive(self.cluster.nodes[*n].host) && self.cluster.nodes[*n].broken.is_none() {
+                self.cluster.start_node(*n);
+            }
+        }
+        for n in 0..self.cluster.name_servers.len() {
+            if !self.cluster.world.is_alive(self.cluster.name_servers[n].host) {
+                self.cluster.start_name_server(n);
+            }
+        }
+    }
+
+    fn serve_check(&mut self, who: &str) {
+        let done = Arc::new(AtomicBool::new(false));
+        let name = format!("service-{}", who.replace(' ', "-"));
+        let worker = self.worker(&name);
+        worker.serve_check(Arc::clone(&done));
+        let patience = self.cluster.options.patience().as_secs_f64();
+        if !self.pass(patience, |_| done.load(Ordering::Relaxed)) {
+            self.fail(format!("{who} healed, but it does not serve within {patience} s"));
+        }
+    }
+
+    fn heal_all(&mut self) {
+        let all: Vec<usize> = (0..self.cluster.nodes.len()).filter(|n| !self.cluster.nodes[*n].retired).collect();
+        self.start_what_is_down(&all);
+        self.serve_check("everybody");
+        self.stop.store(true, Ordering::Relaxed);
+        // Operations end by their own timeouts.
+        if !self.pass(60.0, |run| run.workers.load(Ordering::Relaxed) == 0) {
+            self.fail("a client's operation did not end");
+        }
+    }
+
+    /// Waits until all replicas have applied the same, compares them, and reads everything.
+    fn settle(&mut self, pass: u32) {
+        let up = |run: &Self| {
+            (0..run.cluster.nodes.len())
+                .filter(|n| !run.cluster.nodes[*n].retired && run.cluster.nodes[*n].broken.is_none())
+                .count()
+        };
+        let agree = |run: &mut Self| {
+            let applied = run.cluster.applied();
+            applied.len() == up(run)
+                && run.cluster.leader().is_some()
+                && applied.values().map(|(index, _, _)| index).collect::<std::collections::BTreeSet<_>>().len() == 1
+        };
+        if !self.pass(60.0, agree) {
+            let applied = self.cluster.applied();
+            self.fail(format!("the replicas do not come to the same entry: {applied:?} of {}", up(self)));
+            return;
+        }
+        let now = self.cluster.recorder.now();
+        for (n, (index, digest, small)) in self.cluster.applied() {
+            let action = Action::Digest {
+                applied: index,
+                log_from: 0,
+                log: format!("{digest:016x}"),
+                state: format!("{small:08x}"),
+                origin: timbermq_check::history::Origin::Live,
+            };
+            self.cluster.recorder.push(Operation {
+                node: Some(self.cluster.name(n)),
+                ..Operation::new("observer".to_owned(), now, now, action)
+            });
+        }
+        let done = Arc::new(AtomicBool::new(false));
+        let worker = self.worker(&format!("drain-{pass}"));
+        worker.drain(pass, Arc::clone(&done));
+        if !self.pass(120.0, |_| done.load(Ordering::Relaxed)) {
+            self.fail("the queues cannot be read from end to end");
+        }
+    }
+
+    /// Every machine loses power, and comes back with what its disk has.
+    fn restart_all(&mut self) {
+        let mut rng = Rng::new(self.cluster.options.seed, "restart");
+        for n in 0..self.cluster.nodes.len() {
+            if self.cluster.world.is_alive(self.cluster.nodes[n].host) {
+                let crash = if rng.chance(500) { Crash::LoseAll } else { Crash::Random(rng.next_u64()) };
+                let steps = usize::try_from(rng.below(4)).unwrap_or(0);
+                self.cluster.kill_node(n, Some((crash, steps)));
+            }
+        }
+        let all: Vec<usize> = (0..self.cluster.nodes.len()).filter(|n| !self.cluster.nodes[*n].retired).collect();
+        self.start_what_is_down(&all);
+    }
+
+    fn finish(mut self) -> (Summary, History) {
+        for node in &self.cluster.nodes {
+            if let Some(reason) = &node.broken {
+                tracing::info!(node = %node.member.node, reason, "run.broken_node");
+            }
+        }
+        let terms = (0..self.cluster.nodes.len())
+            .filter_map(|n| self.cluster.running(n))
+            .map(|running| running.replica.role().borrow().term.0)
+            .max()
+            .unwrap_or(0);
+        let history = self.cluster.recorder.history();
+        let acked = history
+            .operations()
+            .iter()
+            .filter(|operation| {
+                matches!(operation.action, Action::Send { .. })
+                    && operation.outcome == timbermq_check::history::Outcome::Ok
+            })
+            .count() as u64;
+        let operations = history.len();
+        drop(history);
+        let net = self.cluster.net.counts();
+        #[allow(clippy::cast_precision_loss)] // for a person
+        let simulated_s = self.cluster.world.now() as f64 / 1e9;
+        let summary = Summary {
+            seed: self.cluster.options.seed,
+            failures: std::mem::take(&mut self.failures),
+            simulated_s,
+            faults: self.nemesis.injected,
+            faults_by_group: self
+                .nemesis
+                .by_group
+                .iter()
+                .map(|(group, count)| (group.name().to_owned(), *count))
+                .collect(),
+            network_faults: net.lost + net.repeated + net.reordered + net.held,
+            operations,
+            acked,
+            terms,
+            snapshots: 0,
+            polls: self.cluster.world.polls(),
+            digest: format!("{:016x}", self.cluster.world.digest()),
+            options: (*self.cluster.options).clone(),
+            cpu_s: 0.0,
+        };
+        let history = std::mem::take(&mut *self.cluster.recorder.history());
+        (summary, history)
+    }
+}
