@@ -84,7 +84,12 @@ pub(crate) async fn run(watch: RoleWatch, stop: mpsc::Sender<()>) {
                     continue;
                 }
                 Err(ProposeError::Stopping) => {}
-                Err(error) => tracing::info!(%error, "raft.leader_not_started"),
+                Err(error) => {
+                    tracing::info!(%error, "raft.leader_not_started");
+                    // The refusal itself changes the metrics: without a pause this would go round at full speed for as
+                    // long as the engine and this task disagree about the quorum.
+                    env.sleep(lease / 16).await;
+                }
             }
         }
         // A lost quorum shows only by time passing.

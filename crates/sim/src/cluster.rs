@@ -95,6 +95,10 @@ pub struct Node {
     pub retired: bool,
     /// Its process may end by itself, because a fault was injected that must stop it.
     pub may_stop: bool,
+    /// Starts in a row that came to nothing.
+    pub failed_starts: u32,
+    /// Its disk was harmed, so that it may refuse to start.
+    pub harmed: bool,
     /// Its machine loses power when this time has come, and keeps this of what was not synced.
     pub power_cut: Option<(u64, Crash, usize)>,
 }
@@ -110,6 +114,9 @@ pub struct NameServerNode {
     /// Its process is to be started again when this time has come.
     pub restart_at: Option<u64>,
 }
+
+/// Starts in a row that may fail, a second apart, before an operator is called: longer than a disk is full.
+const STARTS_MAX: u32 = 15;
 
 /// Whether a process that said this cannot be started again with what it has: the rest of the group has the data.
 fn is_final(reason: &str) -> bool {
@@ -135,6 +142,29 @@ pub struct Cluster {
     /// Names and addresses of the replicas, for clients.
     pub directory: Arc<Mutex<Vec<(String, String)>>>,
     next_node: u64,
+    /// A change of the membership that is under way.
+    change: Option<Change>,
+    /// Changes that were completed.
+    pub changes: u64,
+}
+
+/// A change of the membership.
+struct Change {
+    /// The replica that joins.
+    new: usize,
+    /// The replica that leaves for it.
+    old: Option<usize>,
+    /// How far the step that was asked for has come.
+    step: Arc<Mutex<Step>>,
+    /// The replica is a learner already.
+    learner: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Idle,
+    Asked,
+    Done,
 }
 
 impl Cluster {
@@ -156,6 +186,8 @@ impl Cluster {
             recorder,
             directory: Arc::default(),
             next_node: 1,
+            change: None,
+            changes: 0,
         };
         for n in 0..cluster.options.name_servers {
             let host = cluster.host(&format!("ns{}", n + 1));
@@ -199,6 +231,8 @@ impl Cluster {
             broken: None,
             retired: false,
             may_stop: false,
+            harmed: false,
+            failed_starts: 0,
             power_cut: None,
         });
         self.nodes.len() - 1
@@ -380,7 +414,8 @@ impl Cluster {
                     )
                 });
                 self.kill_node(n, None);
-                if exit.at_start && is_final(&exit.reason) {
+                self.nodes[n].failed_starts = if exit.at_start { self.nodes[n].failed_starts + 1 } else { 0 };
+                if is_final(&exit.reason) || self.nodes[n].failed_starts >= STARTS_MAX {
                     self.nodes[n].broken = Some(exit.reason);
                 } else {
                     self.nodes[n].restart_at = Some(now + 1_000_000_000);
@@ -395,6 +430,102 @@ impl Cluster {
                 self.start_name_server(n);
             }
         }
+    }
+
+    /// Begins to replace a replica by a new one on a machine of its own, as an operator would: one that cannot be started any
+    /// more if there is one, else any. Says what it does; nothing while another change is under way.
+    pub fn begin_change(&mut self, draw: u64) -> Option<String> {
+        if self.change.is_some() || self.nodes.len() >= 12 {
+            return None;
+        }
+        let present: Vec<usize> = (0..self.nodes.len()).filter(|n| !self.nodes[*n].retired).collect();
+        let broken = present.iter().copied().find(|n| self.nodes[*n].broken.is_some());
+        let old = broken.unwrap_or(present[usize::try_from(draw % present.len() as u64).unwrap_or(0)]);
+        let slot = self.nodes.len();
+        let new = self.add_node(slot, false);
+        self.start_node(new);
+        self.change = Some(Change { new, old: Some(old), step: Arc::new(Mutex::new(Step::Idle)), learner: false });
+        Some(format!("{} replaces {}", self.name(new), self.name(old)))
+    }
+
+    /// Whether a change of the membership is under way.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.change.is_some()
+    }
+
+    /// Takes the change of the membership a step on: each step is asked of whoever leads, again and again.
+    pub fn drive_change(&mut self) {
+        let Some(change) = &mut self.change else { return };
+        let step = *change.step.lock().unwrap_or_else(PoisonError::into_inner);
+        if step == Step::Done {
+            *change.step.lock().unwrap_or_else(PoisonError::into_inner) = Step::Idle;
+            if !change.learner {
+                change.learner = true;
+                return;
+            }
+            let old = change.old;
+            self.change = None;
+            self.changes += 1;
+            if let Some(old) = old {
+                tracing::info!(node = self.name(old), "operator.replaced");
+                self.retire(old);
+            }
+            return;
+        }
+        if step == Step::Asked {
+            return;
+        }
+        let (learner, new, old, step) = (change.learner, change.new, change.old, Arc::clone(&change.step));
+        let Some(leader) = self.leader() else { return };
+        let Some(running) = self.running(leader) else { return };
+        let (id, addr) = (self.nodes[new].member.node, self.nodes[new].member.addr.clone());
+        let old_id = old.map(|old| self.nodes[old].member.node);
+        let replica = running.replica;
+        *step.lock().unwrap_or_else(PoisonError::into_inner) = Step::Asked;
+        /// Lets the step be asked again when whoever was asked dies.
+        struct Again(Arc<Mutex<Step>>);
+        impl Drop for Again {
+            fn drop(&mut self) {
+                let mut step = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if *step == Step::Asked {
+                    *step = Step::Idle;
+                }
+            }
+        }
+        let world = self.world.clone();
+        self.world.spawn(
+            self.nodes[leader].host,
+            "operator.change",
+            Box::pin(async move {
+                let again = Again(step);
+                let outcome = match old_id {
+                    _ if !learner => replica.add_learner(id, addr).await,
+                    Some(old) if replica.status().members.iter().any(|member| member.node == old && member.voter) => {
+                        replica.replace(old, id).await
+                    }
+                    _ => Ok(()),
+                };
+                match outcome {
+                    Ok(()) => *again.0.lock().unwrap_or_else(PoisonError::into_inner) = Step::Done,
+                    Err(error) => {
+                        tracing::info!(%error, learner, "operator.change_failed");
+                        world.sleep(Duration::from_millis(500)).await;
+                    }
+                }
+            }),
+        );
+    }
+
+    /// Takes a replica that left the group away for good.
+    fn retire(&mut self, n: usize) {
+        if self.world.is_alive(self.nodes[n].host) {
+            self.kill_node(n, None);
+        }
+        let name = self.name(n);
+        let node = &mut self.nodes[n];
+        (node.retired, node.restart_at, node.power_cut) = (true, None, None);
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != name);
     }
 
     /// What every running replica has applied, and its digest.

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use timbermq_check::history::{Action, FaultKind, Operation};
-use timbermq_simdisk::Crash;
+use timbermq_simdisk::{Crash, FaultKind as DiskFault, SECTOR_BYTES};
 use timbermq_env::Disk;
 use timbermq_types::NodeId;
 
 use crate::cluster::Cluster;
-use crate::node::DATA_DIR;
+use crate::node::{DATA_DIR, LOG_DIR};
 use crate::options::FaultGroup;
 use crate::rng::Rng;
 use crate::world::HostId;
@@ -25,6 +25,8 @@ pub struct Nemesis {
     pub injected: u64,
     /// By group.
     pub by_group: std::collections::BTreeMap<FaultGroup, u64>,
+    /// The replicas whose disks may lie or lose something: a minority, so that a good copy of everything is left.
+    atlas: Vec<usize>,
 }
 
 struct Active {
@@ -54,8 +56,16 @@ impl Nemesis {
     /// A nemesis that uses the faults of the run.
     #[must_use]
     pub fn new(cluster: &Cluster) -> Self {
+        let mut rng = Rng::new(cluster.options.seed, "nemesis");
+        let mut nodes: Vec<usize> = (0..cluster.options.replicas).collect();
+        let minority = (cluster.options.replicas - 1) / 2;
+        let mut atlas = Vec::new();
+        for _ in 0..minority {
+            atlas.push(nodes.swap_remove(usize::try_from(rng.below(nodes.len() as u64)).unwrap_or(0)));
+        }
         Self {
-            rng: Rng::new(cluster.options.seed, "nemesis"),
+            atlas,
+            rng,
             groups: cluster.options.faults.iter().copied().collect(),
             active: Vec::new(),
             injected: 0,
@@ -193,7 +203,14 @@ impl Nemesis {
                 let down = self.rng.range(200, 6000);
                 for n in &nodes {
                     let (crash, steps) = (self.crash(), self.rng.below(4) as usize);
-                    cluster.kill_node(*n, Some((crash, steps)));
+                    if self.rng.chance(500) {
+                        // In the middle of what it writes: the disk goes first.
+                        cluster.nodes[*n].disk.power_off_after(self.rng.below(8));
+                        let at = now + self.rng.below(nanos(20));
+                        cluster.nodes[*n].power_cut = Some((at, crash, steps));
+                    } else {
+                        cluster.kill_node(*n, Some((crash, steps)));
+                    }
                     cluster.nodes[*n].restart_at = Some(now + nanos(down + self.rng.below(500)));
                 }
                 Some((FaultKind::Power, "power cut".into(), nodes, down, Heal::Nothing))
@@ -290,11 +307,42 @@ impl Nemesis {
                 Some((FaultKind::Disk, "disk full".into(), nodes.clone(), ms, Heal::Disk(nodes)))
             }
             FaultGroup::DiskError => {
-                let n = self.victim(cluster)?;
+                let n = self.damageable(cluster)?;
+                let kind = *self.rng.pick(&[
+                    DiskFault::SyncError,
+                    DiskFault::SyncError,
+                    DiskFault::WriteError,
+                    DiskFault::ReadError,
+                    DiskFault::SyncDirError,
+                    DiskFault::MisdirectedRead,
+                ]);
                 let node = &mut cluster.nodes[n];
-                node.may_stop = true;
-                node.disk.fail_sync(self.rng.below(3));
-                Some((FaultKind::Disk, "a sync fails".into(), vec![n], 0, Heal::Nothing))
+                (node.may_stop, node.harmed) = (true, true);
+                node.disk.arm(kind, self.rng.below(4));
+                Some((FaultKind::Disk, kind.name().into(), vec![n], 0, Heal::Nothing))
+            }
+            FaultGroup::Damage => {
+                let n = self.damageable(cluster)?;
+                let what = self.damage(cluster, n)?;
+                (cluster.nodes[n].may_stop, cluster.nodes[n].harmed) = (true, true);
+                Some((FaultKind::Corruption, what, vec![n], 0, Heal::Nothing))
+            }
+            FaultGroup::DiskLoss => {
+                let n = self.damageable(cluster)?;
+                if cluster.nodes[n].broken.is_some() {
+                    return None;
+                }
+                cluster.kill_node(n, Some((Crash::LoseAll, 0)));
+                cluster.nodes[n].disk.wipe();
+                cluster.nodes[n].store = std::sync::Arc::default();
+                (cluster.nodes[n].may_stop, cluster.nodes[n].harmed) = (true, true);
+                let down = self.rng.range(200, 4000);
+                cluster.nodes[n].restart_at = Some(now + nanos(down));
+                Some((FaultKind::Corruption, "disk lost".into(), vec![n], down, Heal::Nothing))
+            }
+            FaultGroup::Membership => {
+                let what = cluster.begin_change(self.rng.next_u64())?;
+                Some((FaultKind::Other, what, Vec::new(), 0, Heal::Nothing))
             }
             FaultGroup::ClockJump => {
                 let n = self.victim(cluster)?;
@@ -353,8 +401,36 @@ impl Nemesis {
                 let ms = self.rng.range(200, 8000);
                 Some((FaultKind::Network, "a client is cut off".into(), Vec::new(), ms, Heal::Links(cuts)))
             }
-            FaultGroup::Damage | FaultGroup::DiskLoss | FaultGroup::Membership => None,
         }
+    }
+
+    /// A replica whose disk may be harmed, if it runs.
+    fn damageable(&mut self, cluster: &Cluster) -> Option<usize> {
+        if self.atlas.is_empty() {
+            return None;
+        }
+        let n = *self.rng.pick(&self.atlas);
+        let node = &cluster.nodes[n];
+        (!node.retired && node.power_cut.is_none() && cluster.world.is_alive(node.host)).then_some(n)
+    }
+
+    /// Harms what is stored on `n`, at rest or while it is written.
+    fn damage(&mut self, cluster: &mut Cluster, n: usize) -> Option<String> {
+        let disk = &cluster.nodes[n].disk;
+        let kind = self.rng.below(6);
+        if kind < 2 {
+            let kind = if kind == 0 { DiskFault::LostWrite } else { DiskFault::MisdirectedWrite };
+            disk.arm(kind, self.rng.below(4));
+            return Some(kind.name().to_owned());
+        }
+        let in_log = self.rng.chance(850);
+        let (path, offset) = disk.pick(self.rng.next_u64(), |path| path.starts_with(LOG_DIR) == in_log)?;
+        let done = match kind {
+            2 | 3 => disk.flip(&path, offset, u8::try_from(self.rng.below(8)).unwrap_or(0)),
+            4 => disk.break_sector(&path, offset / SECTOR_BYTES),
+            _ => disk.zero_tail(&path, 1 + self.rng.below(2000)),
+        };
+        done.then(|| format!("{} in {}", ["", "", "bit rot", "bit rot", "bad sector", "zeroed tail"][kind as usize], path.display()))
     }
 
     /// Directions to cut, and what the shape is called.

@@ -24,6 +24,8 @@ pub const CLUSTER: &str = "sim";
 pub const GROUP: &str = "broker-a";
 /// Where a replica keeps its data.
 pub const DATA_DIR: &str = "/data";
+/// Where its log is.
+pub const LOG_DIR: &str = "/data/log";
 /// Port for clients.
 pub const CLIENT_PORT: u16 = 10911;
 /// Port for other replicas.

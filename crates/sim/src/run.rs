@@ -115,6 +115,7 @@ impl Run {
             }
             self.cluster.world.run_until(next);
             self.cluster.supervise();
+            self.cluster.drive_change();
             self.nemesis.heal_due(&mut self.cluster);
             if self.next_strike.is_some_and(|at| at <= self.cluster.world.now()) {
                 self.nemesis.strike(&mut self.cluster);
@@ -188,8 +189,11 @@ impl Run {
             self.fail(format!("only {} of {} replicas can be started", whole.len(), voters.len()));
             return;
         }
-        while whole.len() > majority {
-            let gone = whole.swap_remove(usize::try_from(rng.below(whole.len() as u64)).unwrap_or(0));
+        // While a replica is being replaced, who counts is not for the run to say.
+        while whole.len() > majority && !self.cluster.is_changing() {
+            let harmed = whole.iter().position(|n| self.cluster.nodes[*n].harmed);
+            let drawn = usize::try_from(rng.below(whole.len() as u64)).unwrap_or(0);
+            let gone = whole.swap_remove(harmed.unwrap_or(drawn));
             if self.cluster.world.is_alive(self.cluster.nodes[gone].host) {
                 self.cluster.kill_node(gone, None);
             }
@@ -227,6 +231,20 @@ impl Run {
         let all: Vec<usize> = (0..self.cluster.nodes.len()).filter(|n| !self.cluster.nodes[*n].retired).collect();
         self.start_what_is_down(&all);
         self.serve_check("everybody");
+        // What cannot be started any more is replaced, as its message asks for.
+        let mut left = 6;
+        let whole = |run: &mut Self| {
+            let broken = run.cluster.nodes.iter().any(|node| !node.retired && node.broken.is_some());
+            if broken && !run.cluster.is_changing() && left > 0 {
+                left -= 1;
+                run.cluster.begin_change(0);
+            }
+            !broken && !run.cluster.is_changing()
+        };
+        if !self.pass(120.0, whole) {
+            self.fail("a replica that cannot be started any more is not replaced within 120 s");
+            return;
+        }
         self.stop.store(true, Ordering::Relaxed);
         // Operations end by their own timeouts.
         if !self.pass(60.0, |run| run.workers.load(Ordering::Relaxed) == 0) {

@@ -38,37 +38,45 @@ impl<W: Write + Send + 'static> Trace<W> {
     }
 }
 
-/// Fields in order, as text.
-#[derive(Default)]
+/// Fields in order. No hash map is made for them: each one would shift the seeds of all that come after it in the process, and
+/// a run that is watched would be another run.
 struct Line {
+    json: bool,
     text: String,
-    json: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Line {
+    fn put(&mut self, name: &str, value: std::fmt::Arguments<'_>, quoted: bool) {
+        let _ = match (self.json, quoted) {
+            (false, _) => write!(self.text, " {name}={value}"),
+            (true, false) => write!(self.text, ",\"{name}\":{value}"),
+            (true, true) => {
+                let value = serde_json::Value::String(value.to_string());
+                write!(self.text, ",\"{name}\":{value}")
+            }
+        };
+    }
 }
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(self.text, " {}={value:?}", field.name());
-        self.json.insert(field.name().to_owned(), format!("{value:?}").into());
+        self.put(field.name(), format_args!("{value:?}"), true);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        let _ = write!(self.text, " {}={value}", field.name());
-        self.json.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), format_args!("{value}"), false);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        let _ = write!(self.text, " {}={value}", field.name());
-        self.json.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), format_args!("{value}"), false);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        let _ = write!(self.text, " {}={value}", field.name());
-        self.json.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), format_args!("{value}"), false);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let _ = write!(self.text, " {}={value}", field.name());
-        self.json.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), format_args!("{value}"), true);
     }
 }
 
@@ -89,24 +97,17 @@ impl<W: Write + Send + 'static> Subscriber for Trace<W> {
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line::default();
+        let json = self.what == What::Spec;
+        let mut line = Line { json, text: String::new() };
         event.record(&mut line);
         let (now, host) = here();
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         // A trace that cannot be written is missed by whoever compares it.
-        let _ = match self.what {
-            What::Text(_) => {
-                let target = event.metadata().target();
-                writeln!(out, "{:>12} {host:8} {target}{}", now / 1000, line.text)
-            }
-            What::Spec => {
-                let mut json = serde_json::Map::new();
-                if let Some(number) = host.strip_prefix('n').and_then(|number| number.parse::<u64>().ok()) {
-                    json.insert("node".to_owned(), number.into());
-                }
-                json.append(&mut line.json);
-                writeln!(out, "{}", serde_json::Value::Object(json))
-            }
+        let _ = if json {
+            let node = host.strip_prefix('n').and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+            writeln!(out, "{{\"node\":{node}{}}}", line.text)
+        } else {
+            writeln!(out, "{:>12} {host:8} {}{}", now / 1000, event.metadata().target(), line.text)
         };
     }
 

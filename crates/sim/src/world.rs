@@ -147,6 +147,8 @@ struct State {
     hosts: Vec<Host>,
     order: Rng,
     polls: u64,
+    /// When the clock last moved on, and how many polls there had been.
+    moved: (Nanos, u64),
     /// Running hash of what happened, in order.
     digest: u64,
 }
@@ -180,6 +182,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Polls at one moment after which it must be a loop.
+const POLLS_MAX: u64 = 300_000;
+
 /// Wall-clock time at which every run begins, in Unix milliseconds.
 pub const EPOCH_MS: u64 = 1_750_000_000_000;
 
@@ -195,6 +200,7 @@ impl World {
             hosts: Vec::new(),
             order: Rng::new(if leak_order { u64::from(std::process::id()) } else { seed }, "order"),
             polls: 0,
+            moved: (0, 0),
             digest: seed,
         };
         Self { state: Arc::new(Mutex::new(state)), ready: Arc::default() }
@@ -454,8 +460,17 @@ impl World {
                 task.handle.queued.store(false, Ordering::Relaxed);
                 let Some(future) = task.future.take() else { continue };
                 let waker = Waker::from(Arc::clone(&task.handle));
-                let what = name_hash(task.name);
+                let what_name = task.name;
+                let what = name_hash(what_name);
                 state.polls += 1;
+                if state.moved.0 != state.now {
+                    state.moved = (state.now, state.polls);
+                }
+                let host_name = &state.hosts[host.0].name;
+                assert!(
+                    state.polls - state.moved.1 < POLLS_MAX,
+                    "time stands still: task {what_name} of {host_name} runs again and again"
+                );
                 state.note(id ^ what);
                 let now = state.now;
                 HERE.with(|here| {
