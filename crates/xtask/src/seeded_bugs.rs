@@ -80,10 +80,11 @@ impl Options {
             let all = DETECTORS.iter().filter(|(name, _)| *name == entry.name).flat_map(|(_, detectors)| *detectors);
             (entry, all.filter(|detector| self.wants(detector.layer)).collect::<Vec<_>>())
         };
-        // A search of one layer is only about the bugs that it is to see.
-        let concerns = |(_, detectors): &(_, Vec<_>)| self.layers.is_empty() || !detectors.is_empty();
-        let planted = CATALOGUE.iter().filter(|entry| !matches!(entry.state, State::Absent(_)));
-        planted.filter(named).map(detectors).filter(concerns).collect()
+        // A search of one layer is only about the bugs that it is to see. The engine's are seen by models or not at all.
+        let concerns = |(entry, detectors): &(&Entry, Vec<_>)| {
+            !detectors.is_empty() || self.layers.is_empty() && entry.bug().is_some()
+        };
+        CATALOGUE.iter().filter(named).map(detectors).filter(concerns).collect()
     }
 }
 
@@ -430,8 +431,11 @@ mod tests {
     fn every_bug_that_can_be_had_has_a_command_and_every_command_a_bug() {
         for entry in CATALOGUE {
             let rows = DETECTORS.iter().filter(|(name, _)| *name == entry.name).count();
-            let is_had = !matches!(entry.state, State::Absent(_));
-            assert_eq!(rows, usize::from(is_had), "{}", entry.name);
+            match entry.state {
+                State::Planted(_) => assert_eq!(rows, 1, "{}", entry.name),
+                State::Engine => assert!(rows <= 1, "{}", entry.name),
+                State::Absent(_) => assert_eq!(rows, 0, "{}", entry.name),
+            }
         }
         for (name, detectors) in DETECTORS {
             assert!(CATALOGUE.iter().any(|entry| entry.name == *name), "no bug is called {name}");

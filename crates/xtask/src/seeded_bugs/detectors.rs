@@ -108,45 +108,54 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
         &[
             unit("timbermq-commitlog", "lib", &["tests::random::after_any_crash_the_log_is_what_it_promised"]),
             crash(&["tests::crash::a_crash_after_any_operation_loses_nothing_acknowledged"]),
+            SIMULATED,
         ],
     ),
     (
         "leader-counts-unsynced",
-        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"])],
+        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]), SIMULATED],
     ),
     (
         "follower-acks-unsynced",
-        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"])],
+        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]), SIMULATED],
     ),
     (
         "vote-in-memory",
         &[
             unit("timbermq-commitlog", "lib", &["tests::random::after_any_crash_the_log_is_what_it_promised"]),
             crash(&["tests::crash::a_crash_after_any_operation_loses_nothing_acknowledged"]),
+            SIMULATED,
         ],
     ),
     (
         "truncate-off-by-one",
-        &[unit(
-            "timbermq-replica",
-            "lib",
-            &["log_store::tests::what_conflicts_is_gone_after_a_truncation_whatever_its_term"],
-        )],
+        &[
+            unit(
+                "timbermq-replica",
+                "lib",
+                &["log_store::tests::what_conflicts_is_gone_after_a_truncation_whatever_its_term"],
+            ),
+            SIMULATED,
+        ],
     ),
     (
         "conflicting-suffix-kept",
-        &[unit(
-            "timbermq-replica",
-            "lib",
-            &["log_store::tests::what_conflicts_is_gone_after_a_truncation_whatever_its_term"],
-        )],
+        &[
+            unit(
+                "timbermq-replica",
+                "lib",
+                &["log_store::tests::what_conflicts_is_gone_after_a_truncation_whatever_its_term"],
+            ),
+            SIMULATED,
+        ],
     ),
-    ("applied-apart", &[unit("timbermq-machine", "lib", &["and_the_log_give_the_same_state"])]),
+    ("applied-apart", &[unit("timbermq-machine", "lib", &["and_the_log_give_the_same_state"]), SIMULATED]),
     (
         "torn-tail-anywhere",
         &[
             unit("timbermq-commitlog", "lib", &["tests::damage::a_durable_entry_that_is_gone_is_refused"]),
             crash(&["tests::damage::any_flipped_bit_in_durable_frames_is_refused_or_reported_when_read"]),
+            SIMULATED,
         ],
     ),
     (
@@ -154,6 +163,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
         &[
             unit("timbermq-commitlog", "lib", &["tests::damage::a_read_of_a_damaged_entry_names_the_place"]),
             crash(&["tests::damage::any_flipped_bit_in_durable_frames_is_refused_or_reported_when_read"]),
+            SIMULATED,
         ],
     ),
     (
@@ -161,6 +171,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
         &[
             unit("timbermq-commitlog", "lib", &["frame::tests::a_frame_reads_back_and_no_single_bit_may_change"]),
             crash(&["tests::damage::a_frame_that_lies_where_another_belongs_is_not_read"]),
+            SIMULATED,
         ],
     ),
     (
@@ -168,6 +179,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
         &[
             unit("timbermq-commitlog", "lib", &["tests::random::after_any_crash_the_log_is_what_it_promised"]),
             crash(&["tests::crash::the_first_failed_sync_ends_the_log"]),
+            SIMULATED,
         ],
     ),
     (
@@ -179,29 +191,42 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
                 &["tests::damage::a_hard_state_that_is_gone_unreadable_or_old_is_refused"],
             ),
             crash(&["tests::damage::a_hard_state_damaged_anywhere_in_both_copies_is_refused"]),
+            SIMULATED,
         ],
     ),
-    ("wiped-node-votes", &[unit("timbermq-replica", "cluster", &["a_replica_that_lost_its_data_is_not_let_in_again"])]),
-    ("deposed-leader-reads", &[unit("timbermq-replica", "cluster", &["a_leader_without_followers_says_so"])]),
+    (
+        "wiped-node-votes",
+        &[unit("timbermq-replica", "cluster", &["a_replica_that_lost_its_data_is_not_let_in_again"]), SIMULATED],
+    ),
+    (
+        "deposed-leader-reads",
+        &[unit("timbermq-replica", "cluster", &["a_leader_without_followers_says_so"]), SIMULATED],
+    ),
     (
         "lease-on-wall-clock",
-        &[unit(
-            "timbermq-replica",
-            "cluster",
-            &["a_wall_clock_that_is_set_back_does_not_make_a_leader_trust_an_old_majority"],
-        )],
+        &[
+            unit(
+                "timbermq-replica",
+                "cluster",
+                &["a_wall_clock_that_is_set_back_does_not_make_a_leader_trust_an_old_majority"],
+            ),
+            SIMULATED,
+        ],
     ),
     (
         "pull-above-commit",
-        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"])],
+        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]), SIMULATED],
     ),
     (
         "offset-counter-cached",
-        &[unit("timbermq-machine", "lib", &["tests::properties::the_machine_does_what_the_model_does"])],
+        &[unit("timbermq-machine", "lib", &["tests::properties::the_machine_does_what_the_model_does"]), SIMULATED],
     ),
     (
         "served-before-applied",
-        &[unit("timbermq-replica", "cluster", &["a_new_leader_serves_nothing_before_it_has_applied_everything"])],
+        &[
+            unit("timbermq-replica", "cluster", &["a_new_leader_serves_nothing_before_it_has_applied_everything"]),
+            SIMULATED,
+        ],
     ),
     (
         "stale-leader-registers",
@@ -212,86 +237,115 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
                 "broker",
                 &["register::registrations_carry_the_term_and_a_leader_without_a_majority_sends_none"],
             ),
+            SIMULATED,
         ],
     ),
     (
         "offset-in-memory",
-        &[unit(
-            "timbermq-broker",
-            "broker",
-            &["offsets::commits_are_stored_with_and_without_an_answer_and_with_a_pull"],
-        )],
+        &[
+            unit(
+                "timbermq-broker",
+                "broker",
+                &["offsets::commits_are_stored_with_and_without_an_answer_and_with_a_pull"],
+            ),
+            SIMULATED,
+        ],
     ),
     (
         "late-commit-lowers",
-        &[unit("timbermq-broker", "broker", &["offsets::only_the_present_owner_may_lower_an_offset"])],
+        &[unit("timbermq-broker", "broker", &["offsets::only_the_present_owner_may_lower_an_offset"]), SIMULATED],
     ),
     (
         "locks-not-replicated",
-        &[unit(
-            "timbermq-machine",
-            "lib",
-            &["tests::scenarios::a_lock_lasts_until_its_expiry_and_a_new_leader_lets_it_live"],
-        )],
+        &[
+            unit(
+                "timbermq-machine",
+                "lib",
+                &["tests::scenarios::a_lock_lasts_until_its_expiry_and_a_new_leader_lets_it_live"],
+            ),
+            SIMULATED,
+        ],
     ),
     (
         "lock-renewed-after-expiry",
-        &[unit(
-            "timbermq-machine",
-            "lib",
-            &["tests::scenarios::a_lock_lasts_until_its_expiry_and_a_new_leader_lets_it_live"],
-        )],
+        &[
+            unit(
+                "timbermq-machine",
+                "lib",
+                &["tests::scenarios::a_lock_lasts_until_its_expiry_and_a_new_leader_lets_it_live"],
+            ),
+            SIMULATED,
+        ],
     ),
     (
         "tag-hash-unsigned",
-        &[unit("timbermq-session", "lib", &["subscription::tests::a_tag_matches_by_its_hash_of_either_sign"])],
+        &[
+            unit("timbermq-session", "lib", &["subscription::tests::a_tag_matches_by_its_hash_of_either_sign"]),
+            SIMULATED,
+        ],
     ),
     (
         "retention-too-much",
-        &[unit(
-            "timbermq-replica",
-            "lib",
-            &["retention::tests::age_and_size_take_the_newest_mark_they_allow_and_a_full_disk_takes_one_step"],
-        )],
+        &[
+            unit(
+                "timbermq-replica",
+                "lib",
+                &["retention::tests::age_and_size_take_the_newest_mark_they_allow_and_a_full_disk_takes_one_step"],
+            ),
+            SIMULATED,
+        ],
     ),
     (
         "snapshot-without-offsets",
-        &[unit(
-            "timbermq-machine",
-            "lib",
-            &["tests::properties::a_snapshot_and_the_rest_of_the_log_give_the_same_state"],
-        )],
+        &[
+            unit(
+                "timbermq-machine",
+                "lib",
+                &["tests::properties::a_snapshot_and_the_rest_of_the_log_give_the_same_state"],
+            ),
+            SIMULATED,
+        ],
     ),
     (
         "late-wake-up-check",
-        &[unit("timbermq-session", "lib", &["parked::tests::what_arrived_before_the_parking_is_not_missed"])],
+        &[
+            unit("timbermq-session", "lib", &["parked::tests::what_arrived_before_the_parking_is_not_missed"]),
+            SIMULATED,
+        ],
     ),
     (
         "apply-before-durable",
-        &[unit(
-            "timbermq-replica",
-            "cluster",
-            &["nothing_is_applied_before_it_is_durable_here_and_heartbeats_do_not_wait_for_the_disk"],
-        )],
+        &[
+            unit(
+                "timbermq-replica",
+                "cluster",
+                &["nothing_is_applied_before_it_is_durable_here_and_heartbeats_do_not_wait_for_the_disk"],
+            ),
+            SIMULATED,
+        ],
     ),
     (
         "frame-length-unchecked",
         &[unit("timbermq-remoting", "lib", &["frame::tests::a_bad_length_is_refused_before_the_frame_has_arrived"])],
     ),
-    ("batch-split", &[unit("timbermq-broker", "broker", &["send::batches_of_several_producers_stay_together"])]),
+    (
+        "batch-split",
+        &[unit("timbermq-broker", "broker", &["send::batches_of_several_producers_stay_together"]), SIMULATED],
+    ),
     (
         "full-disk-ignored",
         &[
             unit("timbermq-commitlog", "lib", &["tests::random::after_any_crash_the_log_is_what_it_promised"]),
             crash(&["tests::crash::a_full_disk_ends_the_log_and_nothing_acknowledged_is_lost"]),
+            SIMULATED,
         ],
     ),
     (
         "search-by-time-off-by-one",
-        &[unit("timbermq-machine", "lib", &["tests::properties::the_machine_does_what_the_model_does"])],
+        &[unit("timbermq-machine", "lib", &["tests::properties::the_machine_does_what_the_model_does"]), SIMULATED],
     ),
     (
         "purge-before-index",
-        &[unit("timbermq-replica", "cluster", &["what_was_purged_is_in_the_index_after_a_power_cut"])],
+        &[unit("timbermq-replica", "cluster", &["what_was_purged_is_in_the_index_after_a_power_cut"]), SIMULATED],
     ),
 ];
