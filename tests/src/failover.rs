@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clap::builder::PossibleValuesParser;
 use timbermq_check::history::{Action, ExitCause, FaultKind, History, Operation, Origin};
 use timbermq_check::{Id, check};
 
@@ -37,8 +38,8 @@ pub struct Args {
     /// Print one JSON object on the last line.
     #[arg(long)]
     pub json: bool,
-    /// Fault planted in the product; the run must then fail.
-    #[arg(long, value_parser = ["ack-before-fsync"])]
+    /// Seeded bug in the product, which must be a build that can have one; the run must then fail.
+    #[arg(long, value_name = "BUG", value_parser = PossibleValuesParser::new(timbermq_bugs::names()))]
     pub plant: Option<String>,
     /// Succeed only when the run is found invalid: proof that it can be.
     #[arg(long)]

@@ -457,6 +457,7 @@ impl CommitLog {
                 self.shared().cold().push(&placed);
                 return Ok(placed);
             }
+            index += 1;
         }
     }
 

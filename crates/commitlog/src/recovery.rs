@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_env::{Env, OpenMode};
 use timbermq_types::LogId;
 
@@ -94,6 +95,12 @@ fn hard_state(
             Err(OpenError::WrongGroup { path, group: options.group.clone() })
         }
         Found::State(file, state) => Ok((file, state)),
+        Found::Unreadable | Found::Missing if planted(Bug::HardStateReset) => {
+            // An epoch above all that may be in the log, which starts where the log will be found to end.
+            let state = HardState { group, epoch: u32::MAX / 2, epoch_start: u64::MAX, ..HardState::default() };
+            let file = HardStateFile::create(&*env.disk, dir, &state).map_err(OpenError::io("create", &path))?;
+            Ok((file, state))
+        }
         Found::Unreadable => Err(OpenError::HardState {
             path,
             detail: "neither copy is intact, so what this replica voted is unknown".into(),
@@ -298,9 +305,6 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
     if let Some(problem) = options.problem() {
         return Err(OpenError::Options(problem));
     }
-    if options.plant_ack_before_fsync {
-        tracing::warn!("log.plant_ack_before_fsync: this log acknowledges entries it will lose; never use it for data");
-    }
     env.disk.create_dir_all(dir).map_err(OpenError::io("create", dir))?;
     let listing = list(env, dir)?;
     let (mut hard_file, mut hard) = hard_state(env, dir, &options, &listing)?;
@@ -358,7 +362,9 @@ fn check_end(
     last: Option<LogId>,
     hard: &HardState,
 ) -> Result<(), OpenError> {
-    let missing = if end < hard.durable {
+    let missing = if planted(Bug::TornTailAnywhere) {
+        return Ok(());
+    } else if end < hard.durable {
         format!("position {} was durable", hard.durable)
     } else if let Some(committed) = hard.committed.filter(|id| last.is_none_or(|last| last.index < id.index)) {
         format!("entry {committed} was committed and durable")

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_types::{LogId, Term};
 
 use crate::error::OpenError;
@@ -42,16 +43,17 @@ pub(crate) fn whole(segment: &Arc<Segment>, end: u64, hard: &HardState) -> Resul
 pub(crate) fn last(segment: &Arc<Segment>, hard: &HardState) -> Result<Scanned, OpenError> {
     let mut scanned = frames(segment, u64::MAX, hard)?;
     let map = &scanned.map;
-    if map.end < hard.durable.max(hard.epoch_start) {
+    let is_believed = planted(Bug::TornTailAnywhere) || planted(Bug::HardStateReset);
+    if !is_believed && map.end < hard.durable.max(hard.epoch_start) {
         return Err(damaged(map, format!("no valid frame, but the log was durable up to {}", hard.durable)));
     }
     let committed = hard.committed.map_or(0, |id| id.index.0 + 1).max(hard.first_index());
     let next = map.last.map_or(segment.header.first_index, |id| id.index.0 + 1);
-    if next < committed {
+    if !is_believed && next < committed {
         return Err(damaged(map, format!("no valid frame, but entries up to {} were durable", committed - 1)));
     }
     let aftermath = look_behind(segment, map, next, hard).map_err(OpenError::io("read", &segment.path))?;
-    if let Some(proof) = aftermath.proof {
+    if let Some(proof) = aftermath.proof.filter(|_| !is_believed) {
         return Err(damaged(
             map,
             format!("no valid frame, but the frame of entry {proof} behind it was written after this one was synced"),
@@ -108,6 +110,9 @@ fn frames(segment: &Arc<Segment>, end: u64, hard: &HardState) -> Result<Scanned,
 
 fn continues(frame: &Frame, prev: u32, index: u64, term: Term) -> bool {
     let header = &frame.header;
+    if planted(Bug::FrameWithoutPlace) {
+        return frame.intact;
+    }
     frame.intact && header.prev == prev && header.id.index.0 == index && header.id.term >= term
 }
 

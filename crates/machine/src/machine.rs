@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use thiserror::Error;
+use timbermq_bugs::{Bug, planted};
 use timbermq_record::{Record, tags_code};
 use timbermq_types::{LogId, LogIndex, LogPosition, QueueOffset, UnixMillis, perm};
 
@@ -215,8 +216,13 @@ impl Machine {
         if self.failed || store.has_frozen() {
             return false;
         }
-        self.shared.write().flush(&**store);
-        store.rotate()
+        let mut tables = self.shared.write();
+        tables.flush(&**store);
+        let rotated = store.rotate();
+        if planted(Bug::AppliedApart) {
+            tables.meta.flush(&**store);
+        }
+        rotated
     }
 
     /// Memory that waits to be written, in bytes.
@@ -307,6 +313,12 @@ fn dispatch(
         CommandKind::Unlock => with(item, |command: Unlock| locks.unlock(command, tx)),
         CommandKind::LeaderStarted => with(item, |LeaderStarted { node, term }| {
             meta.state.leader = Some((node, term));
+            if planted(Bug::OffsetCounterCached) {
+                queues.forget_last();
+            }
+            if planted(Bug::LocksNotReplicated) {
+                locks.clear(tx.store);
+            }
             locks.extend(tx);
             tx.effects.push(Effect::LeaderStarted { node, term });
             Reply::Done

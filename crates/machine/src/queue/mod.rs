@@ -174,6 +174,21 @@ impl Queues {
         first
     }
 
+    /// What [`Bug::OffsetCounterCached`](timbermq_bugs::Bug::OffsetCounterCached) does: the last message of each queue was
+    /// never counted.
+    pub fn forget_last(&mut self) {
+        for (topic, queues) in &mut self.map {
+            for (id, queue) in queues {
+                if queue.min < queue.next && queue.tail.pop().is_some() {
+                    queue.next = QueueOffset(queue.next.0 - 1);
+                    if !std::mem::replace(&mut queue.dirty, true) {
+                        self.dirty.push((topic.clone(), *id));
+                    }
+                }
+            }
+        }
+    }
+
     pub fn remove_topic(&mut self, topic: &TopicName, tx: &mut Tx<'_>) {
         for (id, queue) in self.map.remove(topic).unwrap_or_default() {
             queue.remove_blocks(queue.next, tx.store);
