@@ -457,7 +457,6 @@ impl CommitLog {
                 self.shared().cold().push(&placed);
                 return Ok(placed);
             }
-            index += 1;
         }
     }
 
