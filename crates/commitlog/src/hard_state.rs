@@ -74,7 +74,7 @@ impl Words<'_> {
 
 impl HardState {
     /// The slot's bytes.
-    fn encode(&self, sequence: u64) -> [u8; SLOT_BYTES] {
+    pub(crate) fn encode(&self, sequence: u64) -> [u8; SLOT_BYTES] {
         let mut out = Vec::with_capacity(SLOT_BYTES);
         out.extend_from_slice(&MAGIC.to_le_bytes());
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -99,7 +99,7 @@ impl HardState {
     }
 
     /// Sequence number and state of a slot; `None` when it is not intact.
-    fn decode(bytes: &[u8]) -> Option<(u64, Self)> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(u64, Self)> {
         let used = bytes.get(..USED_BYTES)?;
         let (body, crc) = used.split_at(USED_BYTES - 4);
         if crc32fast::hash(body).to_le_bytes() != crc {
@@ -182,11 +182,7 @@ impl HardStateFile {
         }
         Ok(match newest {
             None => Found::Unreadable,
-            Some((sequence, slot, state)) => {
-                // What was found may be in the page cache only; it is relied on from here.
-                file.sync_data()?;
-                Found::State(Self { path, file, sequence, synced_slot: slot }, state)
-            }
+            Some((sequence, slot, state)) => Found::State(Self { path, file, sequence, synced_slot: slot }, state),
         })
     }
 
@@ -202,6 +198,14 @@ impl HardStateFile {
         disk.rename(&new, &path)?;
         disk.sync_dir(dir)?;
         Ok(Self { path, file, sequence: 1, synced_slot: 0 })
+    }
+
+    /// Makes `state`, which was [found](Self::find), durable. What was found may be in the page cache only, and if it
+    /// was left there by a sync that failed, only writing it again brings it to the disk. It goes where it was found:
+    /// the other slot may hold the newest state that ever was durable.
+    pub(crate) fn confirm(&mut self, state: &HardState) -> io::Result<()> {
+        self.file.write_at(&state.encode(self.sequence), self.synced_slot * SLOT_STRIDE)?;
+        self.file.sync_data()
     }
 
     /// Path, for messages.

@@ -26,10 +26,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+// Under its own name, as the tests that are also used outside know it.
+#[cfg(test)]
+extern crate self as timbermq_commitlog;
+
 mod cold_cache;
 mod entry;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hard_state;
 mod log;
 mod options;

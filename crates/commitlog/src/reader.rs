@@ -41,6 +41,8 @@ pub(crate) struct FrameReader<'a> {
     segment: &'a Segment,
     /// Position of the next frame.
     position: u64,
+    /// CRC of the frame before, once one was read.
+    last_crc: Option<u32>,
     /// Bytes of the file from `position` on, as far as read.
     ahead: Bytes,
     chunk_bytes: usize,
@@ -49,7 +51,7 @@ pub(crate) struct FrameReader<'a> {
 impl<'a> FrameReader<'a> {
     /// Starts at the frame at `position`.
     pub(crate) fn new(segment: &'a Segment, position: u64, chunk_bytes: usize) -> Self {
-        Self { segment, position, ahead: Bytes::new(), chunk_bytes }
+        Self { segment, position, last_crc: None, ahead: Bytes::new(), chunk_bytes }
     }
 
     /// Position of the next frame.
@@ -87,29 +89,34 @@ impl<'a> FrameReader<'a> {
     pub(crate) fn advance(&mut self, frame: &Frame) {
         let len = frame.header.frame_bytes();
         self.position += len;
+        self.last_crc = Some(frame.header.crc);
         self.ahead = self.ahead.slice((len as usize).min(self.ahead.len())..);
     }
 
-    /// The next frame, which must be whole and that of entry `index`: a disk may have written another one here.
+    /// The next frame, which must be whole, belong to entry `index` and follow the frame read before it.
     ///
     /// # Errors
-    /// `InvalidData` naming file and byte when it is not.
+    /// `InvalidData` naming file and byte when it does not.
     pub(crate) fn expect(&mut self, index: u64) -> io::Result<Frame> {
-        let is_right = |frame: &Frame| {
+        let last_crc = self.last_crc;
+        let follows = |frame: &Frame| {
             let is_intact = frame.intact || planted(Bug::ReadUnverified);
-            is_intact && (frame.header.id.index.0 == index || planted(Bug::FrameWithoutPlace))
+            let is_here =
+                frame.header.id.index.0 == index && last_crc.is_none_or(|crc| frame.header.prev == crc);
+            is_intact && (is_here || planted(Bug::FrameWithoutPlace))
         };
-        let Some(frame) = self.peek()?.filter(is_right) else { return Err(self.damaged(index)) };
+        let Some(frame) = self.peek()?.filter(follows) else { return Err(self.damaged(self.position, index)) };
         self.advance(&frame);
         Ok(frame)
     }
 
-    fn damaged(&self, index: u64) -> io::Error {
+    /// Says that entry `index` does not lie at `position`, where it should.
+    pub(crate) fn damaged(&self, position: u64, index: u64) -> io::Error {
         io::Error::new(
             io::ErrorKind::InvalidData,
             format!(
                 "damaged log: no valid frame at byte {} of {} (entry {index})",
-                self.segment.offset_of(self.position),
+                self.segment.offset_of(position),
                 self.segment.path.display()
             ),
         )

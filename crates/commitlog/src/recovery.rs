@@ -14,8 +14,10 @@ use timbermq_env::{Env, OpenMode};
 use timbermq_types::LogId;
 
 use crate::error::OpenError;
+use crate::frame;
 use crate::hard_state::{self, Found, HardState, HardStateFile};
 use crate::options::LogOptions;
+use crate::reader::{CHUNK_BYTES, FrameReader};
 use crate::scan::{self, Scanned};
 use crate::seal::{self, Seal};
 use crate::segment::{self, HEADER_BYTES, Segment, SegmentHeader, SegmentMap};
@@ -224,6 +226,8 @@ struct Contents {
     terms: Vec<LogId>,
     scanned_bytes: u64,
     cut_bytes: u64,
+    /// Everything before this position is known to have been synced.
+    proven: u64,
 }
 
 impl Contents {
@@ -251,9 +255,10 @@ fn read_all(
         }
         let segment = Arc::new(segment);
         let Some(next) = headers.get(at + 1) else {
-            let Scanned { map, terms, cut_bytes } = scan::last(&segment, hard)?;
+            let Scanned { map, proven, terms, cut_bytes } = scan::last(&segment, hard)?;
             contents.scanned_bytes += map.end - segment.header.base;
             contents.cut_bytes = cut_bytes;
+            contents.proven = proven.max(hard.durable).max(hard.epoch_start);
             contents.push(map, &terms);
             break;
         };
@@ -311,6 +316,8 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
         && let Some(map) = contents.maps.pop()
     {
         gone.push(map.segment.path.clone());
+        // What comes before a successor was synced.
+        contents.proven = map.segment.header.base;
     }
     let end = contents.maps.last().map_or(hard.purged_end, |map| map.end);
     let last = contents.maps.last().map_or(hard.purged, |map| map.last);
@@ -319,8 +326,10 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
 
     // From here on the disk is changed. What was found may be in the page cache only, and a process that died cannot
     // have acknowledged it wrongly; but from now on it is relied on.
+    let hard_path = hard_file.path().to_owned();
+    hard_file.confirm(&hard).map_err(OpenError::io("write", &hard_path))?;
     if let Some(map) = contents.maps.last() {
-        map.segment.file.sync_data().map_err(OpenError::io("sync", &map.segment.path))?;
+        write_again(map, contents.proven).map_err(OpenError::io("write", &map.segment.path))?;
     }
     for path in &gone {
         env.disk.remove(path).map_err(OpenError::io("remove", path))?;
@@ -335,7 +344,6 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
     hard.epoch += 1;
     hard.epoch_start = end;
     hard.durable = end;
-    let hard_path = hard_file.path().to_owned();
     hard_file.store(&hard).map_err(OpenError::io("write", &hard_path))?;
     if contents.cut_bytes > 0 {
         tracing::warn!(bytes = contents.cut_bytes, end, ?last, "log.torn_tail_cut");
@@ -373,6 +381,35 @@ fn check_end(
         index: last.map_or(0, |id| id.index.0 + 1),
         detail: format!("the log ends here, but {missing}"),
     })
+}
+
+/// Writes the entries behind `proven` again and syncs them. They may be in the page cache only, and if a sync that failed
+/// left them there, the kernel believes that they are on the disk: another sync alone would do nothing.
+fn write_again(map: &SegmentMap, proven: u64) -> std::io::Result<()> {
+    let segment = &map.segment;
+    let from = map.marks.iter().rev().find(|mark| mark.position <= proven).or(map.marks.first());
+    if let (Some(from), true) = (from, proven < map.end) {
+        let mut reader = FrameReader::new(segment, from.position, CHUNK_BYTES);
+        let (mut index, mut buffer) = (from.index, Vec::new());
+        while reader.position() < map.end {
+            let frame = reader.expect(index)?;
+            index += 1;
+            if frame.position < proven {
+                continue;
+            }
+            let header = &frame.header;
+            let context = frame::Context {
+                seed: segment.seed,
+                prev: header.prev,
+                behind: u64::from(header.behind),
+                epoch: header.epoch,
+            };
+            buffer.clear();
+            frame::encode(&mut buffer, header.id, header.kind, &frame.payload, &context);
+            segment.file.write_at(&buffer, segment.offset_of(frame.position))?;
+        }
+    }
+    segment.file.sync_data()
 }
 
 /// Keeps the first spare files, as many as are wanted and no larger than a segment.

@@ -6,11 +6,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use timbermq_env::{DiskFile, OpenMode};
-use timbermq_sync::{WorkQueue, block_on};
+use timbermq_sync::{Frontier, Latch, Turn, WorkQueue, block_on};
 
 use crate::error::LogFailure;
 use crate::seal::{self, Seal};
@@ -27,50 +26,38 @@ pub(crate) struct Fill {
     file: Box<dyn DiskFile>,
     /// Byte up to which the file may be filled.
     limit: u64,
-    /// Byte up to which the file exists. Raised only with `filling` held.
-    filled: AtomicU64,
-    filling: Mutex<()>,
+    /// Byte up to which the file exists.
+    filled: Frontier,
     /// A job to fill on is queued: one is enough.
-    asked: AtomicBool,
+    asked: Turn,
 }
 
 impl Fill {
     pub(crate) fn new(path: PathBuf, file: Box<dyn DiskFile>, len: u64, limit: u64) -> Self {
-        let asked = AtomicBool::new(false);
-        Self { path, file, limit, filled: AtomicU64::new(len), filling: Mutex::new(()), asked }
+        Self { path, file, limit, filled: Frontier::new(len), asked: Turn::new() }
     }
 
     /// Reserves the file up to byte `end` for the writer: zeros will not be written there from now on.
     pub(crate) fn claim(&self, end: u64) {
-        if end > self.filled.load(Ordering::Acquire) {
-            let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
-            self.filled.fetch_max(end, Ordering::AcqRel);
-        }
+        self.filled.claim(end);
     }
 
     /// Whether less than half of `ahead` bytes are filled beyond `end` and nobody was asked for more yet. The caller
     /// asks, and the work resets it.
     pub(crate) fn wants_more(&self, end: u64, ahead: u64) -> bool {
-        let filled = self.filled.load(Ordering::Acquire);
-        filled < self.limit && filled.saturating_sub(end) < ahead / 2 && !self.asked.swap(true, Ordering::AcqRel)
+        let filled = self.filled.get();
+        filled < self.limit && filled.saturating_sub(end) < ahead / 2 && self.asked.take()
     }
 
     /// Writes one step of zeros if there are to be any before `until`. Says whether it did.
     fn step(&self, until: u64) -> io::Result<bool> {
-        {
-            let _filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
-            let filled = self.filled.load(Ordering::Acquire);
-            let until = until.min(self.limit);
-            if filled >= until {
-                return Ok(false);
-            }
-            let len = FILL_STEP_BYTES.min(until - filled);
-            self.file.write_at(&vec![0; len as usize], filled)?;
-            self.filled.store(filled + len, Ordering::Release);
+        let zeros = |from, to| self.file.write_at(&vec![0; (to - from) as usize], from);
+        let did = self.filled.advance(until.min(self.limit), FILL_STEP_BYTES, zeros)?;
+        if did {
+            // Otherwise the writer's next sync would have to carry the zeros.
+            self.file.sync_data()?;
         }
-        // Otherwise the writer's next sync would have to carry the zeros.
-        self.file.sync_data()?;
-        Ok(true)
+        Ok(did)
     }
 }
 
@@ -119,9 +106,9 @@ pub(crate) struct Upkeep {
     pub jobs: WorkQueue<Job>,
     pub spares: Mutex<Spares>,
     /// Set when only what is left over must be done.
-    closing: AtomicBool,
+    closing: Latch,
     /// A sync is queued or under way: one is enough.
-    syncing: AtomicBool,
+    syncing: Turn,
 }
 
 impl Upkeep {
@@ -130,24 +117,24 @@ impl Upkeep {
             shared,
             jobs: WorkQueue::new(),
             spares: Mutex::new(spares),
-            closing: AtomicBool::new(false),
-            syncing: AtomicBool::new(false),
+            closing: Latch::new(false),
+            syncing: Turn::new(),
         }
     }
 
     /// Whether a [`Job::Sync`] may be asked for; it then must be.
     pub(crate) fn start_sync(&self) -> bool {
-        !self.syncing.swap(true, Ordering::AcqRel)
+        self.syncing.take()
     }
 
     /// Takes no more jobs. When the queued ones are done the log has ended.
     pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.closing.set();
         self.jobs.close();
     }
 
     fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+        self.closing.is_set()
     }
 
     /// Queues `job`; dropped when the log is closing, which none of them minds.
@@ -182,7 +169,7 @@ impl Upkeep {
         }
         let (operation, path, result) = match job {
             Job::Fill(fill, until) => {
-                fill.asked.store(false, Ordering::Release);
+                fill.asked.give_back();
                 let result = loop {
                     match fill.step(until) {
                         Ok(true) if self.is_closing() => break Ok(()),
@@ -210,7 +197,7 @@ impl Upkeep {
             }
             Job::Sync { file, path, next, end, timeline } => {
                 let result = file.sync_data();
-                self.syncing.store(false, Ordering::Release);
+                self.syncing.give_back();
                 if result.is_ok() {
                     self.shared.publish_synced(next, end, timeline);
                 }

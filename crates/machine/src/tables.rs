@@ -78,10 +78,24 @@ impl Tables {
         dump.finish()
     }
 
+    /// Says what is wrong with these as a state to start from. Numbers that only ever grow have to leave room to.
+    pub fn check_start(&self) -> Result<(), &'static str> {
+        self.meta.check_start()?;
+        self.topics.version().check_start()?;
+        self.groups.version().check_start()?;
+        self.queues.check_start()?;
+        self.keys.check_start()
+    }
+
     pub fn dirty_bytes(&self) -> usize {
         self.queues.dirty_bytes() + self.keys.dirty_bytes()
     }
 }
+
+/// The largest index, position, offset or count of changes that a group can have come to: they are signed on the wire.
+pub(crate) const REACHED_MAX: u64 = i64::MAX as u64;
+/// The same of queues ever made and of runs ever filled, which have 32 bits.
+pub(crate) const MADE_MAX: u32 = i32::MAX as u32;
 
 pub(crate) fn damaged(what: &str, error: &CodecError) -> StoreError {
     StoreError::Damaged(format!("{what}: {error}"))

@@ -142,3 +142,14 @@ names! {
 pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_a_meaning_are_reserved_and_others_are_not() {
+        assert!(is_reserved(KEYS) && is_reserved(DLQ_ORIGIN_MESSAGE_ID));
+        assert!(!is_reserved("colour") && !is_reserved(""));
+    }
+}

@@ -34,3 +34,18 @@ pub fn transaction(sys_flag: i32) -> i32 {
 pub fn with_transaction(sys_flag: i32, state: i32) -> i32 {
     sys_flag & !TRANSACTION_MASK | state & TRANSACTION_MASK
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_transaction_state_is_two_bits_among_others() {
+        let others = COMPRESSED | BORN_HOST_V6 | COMPRESSION_MASK;
+        for state in [TRANSACTION_NONE, TRANSACTION_PREPARED, TRANSACTION_COMMIT, TRANSACTION_ROLLBACK] {
+            let flag = with_transaction(others | TRANSACTION_COMMIT, state);
+            assert_eq!((transaction(flag), flag & !TRANSACTION_MASK), (state, others));
+        }
+        assert_eq!(with_transaction(0, -1), TRANSACTION_MASK, "nothing but the state is taken over");
+    }
+}

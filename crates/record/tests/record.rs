@@ -65,7 +65,8 @@ fn reads_what_it_wrote() {
     assert_eq!((record.born_host(), record.store_host()), (addr("10.0.0.5:50000"), addr("10.0.0.1:10911")));
     assert_eq!((record.reconsume_times(), record.prepared_transaction_offset()), (2, 9));
     assert_eq!((record.topic(), record.body()), ("T", &b"123456789"[..]));
-    assert_eq!(record.properties().tag(), Some("a"));
+    assert_eq!((record.properties().tag(), record.properties().text()), (Some("a"), "TAGS\u{1}a\u{2}"));
+    assert_eq!(record.bytes(), bytes);
     assert_eq!(record.verify_crc(), Ok(()));
     assert_eq!(record.total_size(), bytes.len());
 }

@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::errors::RaftError;
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
+use timbermq_sync::Latch;
 use tokio::sync::mpsc;
 
 use crate::config::{Member, ReplicaConfig};
@@ -32,7 +32,7 @@ pub(crate) struct Bootstrap {
     pub raft: Raft,
     pub log: CommitLog,
     pub peers: Peers,
-    pub may_vote: Arc<AtomicBool>,
+    pub may_vote: Arc<Latch>,
     pub failure: Failure,
 }
 
@@ -47,14 +47,14 @@ impl Bootstrap {
     async fn settle(&self) -> Result<(), String> {
         loop {
             if self.log.last().is_some() {
-                self.may_vote.store(true, Ordering::Release);
+                self.may_vote.set();
                 return Ok(());
             }
             let others: Vec<&Member> = self.config.members.iter().filter(|m| m.node != self.config.node).collect();
             let asked = others.iter().map(|member| self.peers.status(member.node, &member.addr, ANSWER_LIMIT));
             let answers: Vec<_> = join_all(asked).await.into_iter().filter_map(Result::ok).collect();
             if (answers.len() + 1) * 2 > self.config.members.len() {
-                self.may_vote.store(true, Ordering::Release);
+                self.may_vote.set();
             }
             let all_empty = answers.len() == others.len() && answers.iter().all(|status| status.last.is_none());
             let first = others.iter().all(|other| other.addr.slot > self.config.slot);

@@ -24,6 +24,9 @@ mod config;
 mod effects;
 mod engine_runtime;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod keeper;
 mod log_store;

@@ -1,7 +1,6 @@
 //! From commands to entries: what arrives while earlier entries are on their way becomes the next one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -12,6 +11,7 @@ use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::batch::BatchBuilder;
 use timbermq_machine::{Proposal, Reply, View};
+use timbermq_sync::Budget;
 use timbermq_types::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -52,30 +52,27 @@ pub enum ProposeError {
 }
 
 /// Counts the bytes of a command for as long as its outcome is open.
-struct Budget {
-    used: Arc<AtomicUsize>,
+struct Counted {
+    in_flight: Arc<Budget>,
     bytes: usize,
 }
 
-impl Budget {
-    fn take(used: &Arc<AtomicUsize>, bytes: usize, max: usize) -> Option<Self> {
-        let before = used.fetch_add(bytes, Ordering::AcqRel);
-        let budget = Self { used: Arc::clone(used), bytes };
-        // A command always passes when nothing waits, or a long one would never.
-        (before == 0 || before + bytes <= max).then_some(budget)
+impl Counted {
+    fn take(in_flight: &Arc<Budget>, bytes: usize) -> Option<Self> {
+        in_flight.try_take(bytes).then(|| Self { in_flight: Arc::clone(in_flight), bytes })
     }
 }
 
-impl Drop for Budget {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.in_flight.give_back(self.bytes);
     }
 }
 
 struct Waiting {
     proposal: Proposal,
     reply: oneshot::Sender<Result<Reply, ProposeError>>,
-    budget: Budget,
+    counted: Counted,
 }
 
 /// Takes commands from any thread.
@@ -84,8 +81,7 @@ pub(crate) struct Proposer {
     env: Env,
     log: CommitLog,
     queue: mpsc::Sender<Waiting>,
-    used: Arc<AtomicUsize>,
-    in_flight_bytes_max: usize,
+    in_flight: Arc<Budget>,
     deadline: Duration,
 }
 
@@ -98,9 +94,9 @@ impl Proposer {
         if self.log.is_overloaded() {
             return Err(ProposeError::Overloaded);
         }
-        let budget = Budget::take(&self.used, bytes, self.in_flight_bytes_max).ok_or(ProposeError::Overloaded)?;
+        let counted = Counted::take(&self.in_flight, bytes).ok_or(ProposeError::Overloaded)?;
         let (reply, outcome) = oneshot::channel();
-        self.queue.try_send(Waiting { proposal, reply, budget }).map_err(|error| match error {
+        self.queue.try_send(Waiting { proposal, reply, counted }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
         })?;
@@ -112,7 +108,7 @@ impl Proposer {
 
     /// Bytes of commands whose outcome is open.
     pub fn in_flight_bytes(&self) -> usize {
-        self.used.load(Ordering::Acquire)
+        self.in_flight.used()
     }
 }
 
@@ -135,15 +131,14 @@ pub(crate) fn start(options: ProposerOptions, stop: mpsc::Sender<()>) -> Propose
         env: options.env.clone(),
         log: options.log.clone(),
         queue,
-        used: Arc::default(),
-        in_flight_bytes_max: options.in_flight_bytes_max,
+        in_flight: Arc::new(Budget::new(options.in_flight_bytes_max)),
         deadline: options.deadline,
     };
     options.env.clone().spawn("raft.proposer", run(options, waiting, stop));
     proposer
 }
 
-type Replies = Vec<(oneshot::Sender<Result<Reply, ProposeError>>, Budget)>;
+type Replies = Vec<(oneshot::Sender<Result<Reply, ProposeError>>, Counted)>;
 
 async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, stop: mpsc::Sender<()>) {
     let mut under_way = FuturesUnordered::new();
@@ -205,7 +200,7 @@ fn gather(
                 break;
             }
             batch.push(&one.proposal);
-            replies.push((one.reply, one.budget));
+            replies.push((one.reply, one.counted));
         }
         next = waiting.try_recv().ok();
     }
@@ -214,8 +209,8 @@ fn gather(
 }
 
 fn refuse(replies: Replies, error: &ProposeError) {
-    for (reply, budget) in replies {
-        drop(budget);
+    for (reply, counted) in replies {
+        drop(counted);
         let _ = reply.send(Err(error.clone()));
     }
 }
@@ -223,9 +218,9 @@ fn refuse(replies: Replies, error: &ProposeError) {
 fn answer(waiting: Replies, outcome: Result<Vec<Reply>, ClientWriteError<Group>>) {
     match outcome {
         Ok(replies) if replies.len() == waiting.len() => {
-            for ((waiting, budget), reply) in waiting.into_iter().zip(replies) {
+            for ((waiting, counted), reply) in waiting.into_iter().zip(replies) {
                 // Before the reply, so that whoever got one finds the bytes free.
-                drop(budget);
+                drop(counted);
                 let _ = waiting.send(Ok(reply));
             }
         }

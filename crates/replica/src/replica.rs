@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -15,6 +15,7 @@ use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::{Machine, Proposal, Reply, Snapshot, View};
+use timbermq_sync::{Budget, Latch};
 use timbermq_types::{LogId, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -28,7 +29,7 @@ use crate::log_store::LogStore;
 use crate::membership::{self, NodeAddr};
 use crate::peer::book::PeerBook;
 use crate::peer::network::Peers;
-use crate::peer::server::PeerServer;
+use crate::peer::server::{CONNECTIONS_MAX, PeerServer};
 use crate::peer::suspicion::{Raft, Suspicion};
 use crate::proposer::{self, ProposeError, Proposer, ProposerOptions, forward_error, write_error};
 use crate::race::{Either, race};
@@ -38,6 +39,9 @@ use crate::role::{self, Role, RoleWatch};
 use crate::snapshot_file;
 use crate::state_machine::{StateMachine, restart_log};
 use crate::status::{FollowerStatus, ReplicaStatus};
+
+/// Entries that a replica may lack when it becomes a voter: what is on its way to it at any moment.
+const VOTER_LAG_ENTRIES: u64 = 64;
 
 /// What to do when a replica's own state cannot be used.
 const REJOIN: &str = "This replica must come back with an empty directory under a new node id";
@@ -226,7 +230,7 @@ impl Replica {
             failure: failure.clone(),
         };
         env.spawn("raft.role", role::run(role_watch, stop.clone()));
-        let may_vote = Arc::new(AtomicBool::new(!was_empty));
+        let may_vote = Arc::new(Latch::new(!was_empty));
         let disk_used_ppm = Arc::new(AtomicU32::new(0));
         let server = PeerServer {
             env: env.clone(),
@@ -237,7 +241,7 @@ impl Replica {
             suspicion: Suspicion::new(env.clone(), raft.clone(), book),
             may_vote: Arc::clone(&may_vote),
             disk_used_ppm: Arc::clone(&disk_used_ppm),
-            connections: Arc::new(AtomicUsize::new(0)),
+            connections: Arc::new(Budget::new(CONNECTIONS_MAX)),
         };
         env.spawn("peer.server", server.run(listener, stop.clone()));
         let retention = RetentionDriver {
@@ -360,16 +364,38 @@ impl Replica {
         self.change(async move { raft.add_learner(node.0, addr, true).await }).await
     }
 
-    /// Makes `voters` the voters, in one joint change. All of them must be members already; who votes no longer leaves the
-    /// group.
+    /// Makes `voters` the voters, in one joint change. All of them must be members already, and have the log but for its
+    /// last few entries; who votes no longer leaves the group.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.check_new_voters(&voters)?;
         let voters: BTreeSet<u64> = voters.into_iter().map(|node| node.0).collect();
         let raft = self.shared.raft.clone();
         let change = ChangeMembers::<u64, NodeAddr>::ReplaceAllVoters(voters);
         self.change(async move { raft.change_membership(change, false).await }).await
+    }
+
+    /// A voter counts as having what it acknowledges. One that has nothing yet would only make the majority larger.
+    fn check_new_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let (present, status) = (self.voters(), self.status());
+        for new in voters.difference(&present) {
+            let follower = status.followers.iter().find(|follower| follower.node == *new);
+            match follower {
+                Some(follower) if follower.matched.is_some() && follower.lag <= VOTER_LAG_ENTRIES => {}
+                Some(follower) => {
+                    return Err(ChangeError::Refused(format!(
+                        "node {new} lacks {} entries of the log; let it catch up before it votes",
+                        follower.lag
+                    )));
+                }
+                None => {
+                    return Err(ChangeError::Refused(format!("node {new} is no learner that this leader replicates to")));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes a learner a voter.

@@ -204,6 +204,29 @@ fn an_empty_replica_takes_the_place_of_a_dead_one() {
 }
 
 #[test]
+fn a_learner_that_lacks_the_log_does_not_become_a_voter() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    let new = member(9, 3);
+    let mut members = cluster.places[leader].config.members.clone();
+    members.push(new.clone());
+    let mut config = config(new.node, members, cluster.root.path().join("n9"));
+    config.bootstrap = false;
+    cluster.places.push(Place { config, store: Default::default(), running: None });
+    cluster.start(3);
+    let replica = cluster.places[leader].replica().clone();
+    block_on(replica.add_learner(new.node, new.addr)).unwrap();
+    cluster.places[3].kill();
+    for n in 0..100 {
+        // One entry each.
+        cluster.write(leader, &format!("a{n}-"), 1);
+    }
+    let refused = block_on(replica.promote(new.node)).unwrap_err().to_string();
+    assert!(refused.contains("let it catch up"), "{refused}");
+    assert_eq!(replica.status().members.iter().filter(|member| member.voter).count(), 3);
+}
+
+#[test]
 fn a_replica_that_lost_its_data_is_not_let_in_again() {
     let mut cluster = Cluster::new(3, |_| {});
     let leader = cluster.leader();

@@ -295,7 +295,8 @@ impl Cluster {
     /// not synced, and `index_steps` how many un-synced writes of the index it keeps.
     pub fn kill_node(&mut self, n: usize, power: Option<(Crash, usize)>) {
         let node = &mut self.nodes[n];
-        let running = locked(&node.life).running.take();
+        // What a process that is killed had still to say is of no interest.
+        let running = std::mem::take(&mut *locked(&node.life)).running;
         self.world.kill(node.host);
         drop(running);
         self.net.host_died(node.host, power.is_some());
@@ -493,12 +494,11 @@ impl Cluster {
                 }
             }
         }
-        let world = self.world.clone();
+        let (world, again) = (self.world.clone(), Again(step));
         self.world.spawn(
             self.nodes[leader].host,
             "operator.change",
             Box::pin(async move {
-                let again = Again(step);
                 let outcome = match old_id {
                     _ if !learner => replica.add_learner(id, addr).await,
                     Some(old) if replica.status().members.iter().any(|member| member.node == old && member.voter) => {

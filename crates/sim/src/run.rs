@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::Serialize;
 use timbermq_check::history::{Action, History, Operation};
+use timbermq_check::{Id, Options as CheckOptions, Verdict};
 use timbermq_simdisk::Crash;
 
 use crate::cluster::Cluster;
@@ -12,6 +13,8 @@ use crate::faults::Nemesis;
 use crate::options::Options;
 use crate::rng::Rng;
 
+/// Nanoseconds without a change after which nothing more is to be expected.
+const QUIET: u64 = 6_000_000_000;
 /// Nanoseconds between two looks at processes, routes and faults.
 const LOOK: u64 = 50_000_000;
 
@@ -34,10 +37,12 @@ pub struct Summary {
     pub operations: usize,
     /// Acknowledged sends.
     pub acked: u64,
+    /// Operations that the checker of each invariant looked at.
+    pub examined: std::collections::BTreeMap<String, u64>,
+    /// What else happened, by name.
+    pub counts: std::collections::BTreeMap<String, u64>,
     /// Highest term.
     pub terms: u64,
-    /// Times a replica installed a snapshot.
-    pub snapshots: u64,
     /// Tasks polled.
     pub polls: u64,
     /// Hash of everything that happened.
@@ -259,9 +264,15 @@ impl Run {
                 .filter(|n| !run.cluster.nodes[*n].retired && run.cluster.nodes[*n].broken.is_none())
                 .count()
         };
+        // Retention may still have something to do: only what stays as it is can be compared.
+        let mut last = (std::collections::BTreeMap::new(), 0);
         let agree = |run: &mut Self| {
             let applied = run.cluster.applied();
+            if last.0 != applied {
+                last = (applied.clone(), run.cluster.world.now());
+            }
             applied.len() == up(run)
+                && run.cluster.world.now() - last.1 > QUIET
                 && run.cluster.leader().is_some()
                 && applied.values().map(|(index, _, _)| index).collect::<std::collections::BTreeSet<_>>().len() == 1
         };
@@ -286,7 +297,15 @@ impl Run {
         }
         let done = Arc::new(AtomicBool::new(false));
         let worker = self.worker(&format!("drain-{pass}"));
-        worker.drain(pass, Arc::clone(&done));
+        // What cannot be started any more has nothing to say.
+        let there: Vec<(String, String, bool)> = (0..self.cluster.nodes.len())
+            .filter(|n| self.cluster.running(*n).is_some())
+            .map(|n| {
+                let node = &self.cluster.nodes[n];
+                (self.cluster.name(n), node.member.addr.broker_addr.clone(), node.harmed)
+            })
+            .collect();
+        worker.drain(pass, there, Arc::clone(&done));
         if !self.pass(120.0, |_| done.load(Ordering::Relaxed)) {
             self.fail("the queues cannot be read from end to end");
         }
@@ -304,6 +323,39 @@ impl Run {
         }
         let all: Vec<usize> = (0..self.cluster.nodes.len()).filter(|n| !self.cluster.nodes[*n].retired).collect();
         self.start_what_is_down(&all);
+    }
+
+    /// Has the checkers judge the history.
+    fn judge(&mut self, examined: &mut std::collections::BTreeMap<String, u64>) {
+        let mut options = CheckOptions { recover_within: 30_000_000, store_skew_ms: 0, ..CheckOptions::default() };
+        if self.cluster.options.retention_bytes > 0 {
+            // Everything may have been trimmed away when the queues are read.
+            options.required.remove(&Id::new(3));
+        }
+        let report = {
+            let mut history = self.cluster.recorder.history();
+            let replicas = self.cluster.nodes.iter().filter(|node| !node.retired && node.broken.is_none());
+            let replicas = replicas.map(|node| format!("n{}", node.member.node.0)).collect();
+            let id = format!("sim-{}", self.cluster.options.seed);
+            let run = Operation::new(
+                "run".to_owned(),
+                0,
+                self.cluster.world.now() / 1000,
+                Action::Run { id, replicas },
+            );
+            history.push_named(run);
+            timbermq_check::check(&history, &options)
+        };
+        for row in &report.invariants {
+            examined.insert(row.id.to_string(), row.examined);
+            // A run that failed before its end was not drained: what is missing then says nothing.
+            let counts = row.verdict == Verdict::Invalid
+                || matches!(row.verdict, Verdict::Unknown(_)) && row.required && self.failures.is_empty();
+            if counts {
+                let first = row.anomalies.first().map_or_else(String::new, |anomaly| anomaly.words.clone());
+                self.failures.push(format!("{} {}: {first}{}", row.id, row.verdict.word(), row.why.as_deref().unwrap_or_default()));
+            }
+        }
     }
 
     fn finish(mut self) -> (Summary, History) {
@@ -328,6 +380,12 @@ impl Run {
             .count() as u64;
         let operations = history.len();
         drop(history);
+        let mut examined = std::collections::BTreeMap::new();
+        self.judge(&mut examined);
+        let mut counts = std::collections::BTreeMap::new();
+        counts.insert("membership_changes".to_owned(), self.cluster.changes);
+        let broken = self.cluster.nodes.iter().filter(|node| node.broken.is_some()).count() as u64;
+        counts.insert("replicas_given_up".to_owned(), broken);
         let net = self.cluster.net.counts();
         #[allow(clippy::cast_precision_loss)] // for a person
         let simulated_s = self.cluster.world.now() as f64 / 1e9;
@@ -345,8 +403,9 @@ impl Run {
             network_faults: net.lost + net.repeated + net.reordered + net.held,
             operations,
             acked,
+            examined,
+            counts,
             terms,
-            snapshots: 0,
             polls: self.cluster.world.polls(),
             digest: format!("{:016x}", self.cluster.world.digest()),
             options: (*self.cluster.options).clone(),

@@ -371,7 +371,10 @@ impl Worker {
         };
         let node = result.as_ref().map(|result| self.node_of(&result.addr));
         let returned = self.recorder.now();
-        self.recorder.push(Operation { outcome, node, ..Operation::new(self.name.clone(), invoke, returned, action) });
+        // A pull is answered by whoever is asked, with what it has applied: it says nothing about the leader.
+        let broker_id = Some(1);
+        let operation = Operation::new(self.name.clone(), invoke, returned, action);
+        self.recorder.push(Operation { outcome, node, broker_id, ..operation });
         result
     }
 
@@ -550,7 +553,7 @@ impl Worker {
     async fn try_lock(&self, client: &Client, q: u32, trusts_clocks: bool) -> bool {
         let topic = topic(0);
         let invoke = self.recorder.now();
-        let answer = client.call_broker(GROUP, self.lock_request(RequestCode::LOCK_BATCH_MQ, &topic, q)).await;
+        let answer = client.call_broker_once(GROUP, self.lock_request(RequestCode::LOCK_BATCH_MQ, &topic, q)).await;
         let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
         let granted = answer
             .ok()
@@ -572,7 +575,7 @@ impl Worker {
     async fn unlock(&self, client: &Client, q: u32) {
         let topic = topic(0);
         let invoke = self.recorder.now();
-        let answer = client.call_broker(GROUP, self.lock_request(RequestCode::UNLOCK_BATCH_MQ, &topic, q)).await;
+        let answer = client.call_broker_once(GROUP, self.lock_request(RequestCode::UNLOCK_BATCH_MQ, &topic, q)).await;
         let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
         let action = Action::Unlock { group: "lockers".into(), topic, queue: q, client: self.name.clone() };
         self.recorder.done(&self.name, invoke, outcome, action);
@@ -623,14 +626,16 @@ impl Worker {
         (0..self.options.topics).flat_map(|t| (0..self.options.queues).map(move |q| (topic(t), q))).collect()
     }
 
-    /// Starts this worker to read every queue of every replica from end to end; `done` is set then.
-    pub fn drain(self, pass: u32, done: Arc<AtomicBool>) {
+    /// Starts this worker to read every queue of these replicas (name, address, whether its disk was harmed) from end to end;
+    /// `done` is set then. A replica with a harmed disk may refuse what it can no longer read.
+    pub fn drain(self, pass: u32, replicas: Vec<(String, String, bool)>, done: Arc<AtomicBool>) {
         self.clone().spawn("client.drain", async move {
             let client = self.client("readers");
-            let replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            for (name, addr) in replicas {
+            for (name, addr, harmed) in replicas {
                 for (t, q) in self.all_queues() {
-                    while !self.drain_queue(&client, pass, &name, &addr, &t, q).await {
+                    let mut tries = 0;
+                    while !self.drain_queue(&client, pass, &name, &addr, &t, q).await && !(harmed && tries > 20) {
+                        tries += 1;
                         self.env.sleep(Duration::from_millis(100)).await;
                     }
                 }
@@ -650,8 +655,7 @@ impl Worker {
         while from < max {
             let Ok(result) = client.pull_at(addr, &at, from as i64, 32).await else { return false };
             if result.status != timbermq_client::PullStatus::Found {
-                // What is there must be readable: the rest is missing, and the checker will say so.
-                break;
+                return false;
             }
             messages.extend(result.messages.iter().map(found));
             from = unsigned(result.next);

@@ -9,7 +9,8 @@ use timbermq_types::Mono;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {
     /// A sync of a file fails. What it should have made durable counts as clean afterwards without being on the
-    /// medium, readers go on seeing it, and the next sync succeeds, as on Linux.
+    /// medium, readers go on seeing it, and the next sync succeeds, as on Linux. Handles opened before are told, too,
+    /// once each.
     SyncError,
     /// A sync of a directory fails; what it should have made durable is still pending.
     SyncDirError,

@@ -58,6 +58,8 @@ pub(crate) struct File {
     bad: BTreeSet<u64>,
     /// Open handles.
     pub open: usize,
+    /// Syncs that failed. Every handle that was open then is told once, by its own next sync.
+    pub failures: u64,
 }
 
 fn sectors_of(from: u64, to: u64) -> Range<u64> {

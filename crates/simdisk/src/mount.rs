@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use timbermq_env::{Disk, DiskEntry, DiskFile, DiskSpace, OpenMode};
 
@@ -48,7 +49,8 @@ impl Disk for Mount {
         };
         world.file(id).open += 1;
         let writable = mode != OpenMode::Read;
-        Ok(Box::new(SimFile { disk: self.disk.clone(), id, incarnation: world.incarnation, writable }))
+        let told = AtomicU64::new(world.file(id).failures);
+        Ok(Box::new(SimFile { disk: self.disk.clone(), id, incarnation: world.incarnation, writable, told }))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DiskEntry>> {
@@ -147,6 +149,8 @@ struct SimFile {
     id: u64,
     incarnation: u64,
     writable: bool,
+    /// Failed syncs of the file that this handle knows of.
+    told: AtomicU64,
 }
 
 impl SimFile {
@@ -239,8 +243,12 @@ impl DiskFile for SimFile {
         world.syncs += 1;
         if let Some(mut strike) = world.strikes(FaultKind::SyncError) {
             world.file(self.id).sync_failed(|| !strike.asked_for && strike.stream.coin());
+            world.file(self.id).failures += 1;
             let path = world.path_of(self.id);
             world.note(FaultKind::SyncError, path, 0..0);
+        }
+        let failures = world.file(self.id).failures;
+        if self.told.swap(failures, Ordering::Relaxed) < failures {
             return Err(injected("sync"));
         }
         world.lie_about_writes(self.id);

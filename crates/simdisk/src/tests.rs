@@ -271,6 +271,20 @@ fn a_failed_sync_leaves_the_new_in_the_cache_and_the_old_on_the_medium() {
 }
 
 #[test]
+fn every_open_handle_is_told_of_a_failed_sync_once() {
+    let (disk, file) = disk(1);
+    let other = disk.open(&path(), OpenMode::ReadWrite).unwrap();
+    file.write_at(&[10; S], 0).unwrap();
+    disk.fail_sync(0);
+    assert!(other.sync_data().is_err());
+    let later = disk.open(&path(), OpenMode::ReadWrite).unwrap();
+    later.sync_data().unwrap();
+    assert!(file.sync_data().is_err(), "what it wrote is gone");
+    file.sync_data().unwrap();
+    other.sync_data().unwrap();
+}
+
+#[test]
 fn a_sync_can_fail_for_ever_and_write_a_part() {
     let (disk, file) = disk(64);
     disk.set_fault_rates(1, FaultRates { sync_error: 1_000_000, ..FaultRates::default() });

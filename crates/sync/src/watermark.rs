@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use crate::shim::atomic::{AtomicU64, Ordering};
-use crate::shim::{Mutex, lock};
+use crate::shim::atomic::AtomicU64;
+use crate::shim::{Mutex, lock, order};
+use crate::waiters::{Ticket, Waiters};
 
 /// A `u64` that rises, published by one writer, read and awaited by many.
+///
+/// Whoever reads a value sees what the writer did before it published that value.
 ///
 /// It never falls by itself; [`lower`](Watermark::lower) exists for the one case where what was reached is taken back
 /// (a log whose tail is cut), and wakes nobody.
@@ -20,14 +23,8 @@ pub struct Watermark {
 struct Inner {
     value: u64,
     closed: bool,
-    next_ticket: u64,
-    waiters: Vec<Waiter>,
-}
-
-struct Waiter {
-    ticket: u64,
-    target: u64,
-    waker: Waker,
+    /// Each waits for a value.
+    waiters: Waiters<u64>,
 }
 
 /// The writer went away before the target was reached.
@@ -48,39 +45,29 @@ impl Watermark {
     pub fn new(value: u64) -> Self {
         Self {
             value: AtomicU64::new(value),
-            inner: Mutex::new(Inner { value, closed: false, next_ticket: 0, waiters: Vec::new() }),
+            inner: Mutex::new(Inner { value, closed: false, waiters: Waiters::default() }),
         }
     }
 
     /// The present value.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.value.load(Ordering::Acquire)
+        self.value.load(order!("watermark.get", Acquire))
     }
 
     /// Raises the value to `to`, or leaves it when it is there already, and wakes who waited for it.
     pub fn advance(&self, to: u64) {
-        let mut reached = Vec::new();
-        {
+        let reached = {
             let mut inner = lock(&self.inner);
             if to <= inner.value {
                 return;
             }
             inner.value = to;
-            self.value.store(to, Ordering::Release);
-            let mut at = 0;
-            while at < inner.waiters.len() {
-                if inner.waiters[at].target <= to {
-                    reached.push(inner.waiters.swap_remove(at));
-                } else {
-                    at += 1;
-                }
-            }
-        }
-        // In order of arrival, and outside the lock: a waker may run code of any length.
-        reached.sort_by_key(|waiter| waiter.ticket);
-        for waiter in reached {
-            waiter.waker.wake();
+            self.value.store(to, order!("watermark.advance", Release));
+            inner.waiters.take(|target| *target <= to)
+        };
+        for waker in reached {
+            waker.wake();
         }
     }
 
@@ -89,7 +76,7 @@ impl Watermark {
         let mut inner = lock(&self.inner);
         if to < inner.value {
             inner.value = to;
-            self.value.store(to, Ordering::Release);
+            self.value.store(to, order!("watermark.lower", Release));
         }
     }
 
@@ -98,10 +85,10 @@ impl Watermark {
         let waiters = {
             let mut inner = lock(&self.inner);
             inner.closed = true;
-            std::mem::take(&mut inner.waiters)
+            inner.waiters.take(|_| true)
         };
-        for waiter in waiters {
-            waiter.waker.wake();
+        for waker in waiters {
+            waker.wake();
         }
     }
 
@@ -122,31 +109,23 @@ impl fmt::Debug for Watermark {
 pub struct Reached<'a> {
     mark: &'a Watermark,
     target: u64,
-    ticket: Option<u64>,
+    ticket: Ticket,
 }
 
 impl Future for Reached<'_> {
     type Output = Result<(), Closed>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let wait = self.get_mut();
         // The value is read under the lock that guards the waiters, so no advance can fall between reading and joining.
-        let mut inner = lock(&self.mark.inner);
-        if inner.value >= self.target {
+        let mut inner = lock(&wait.mark.inner);
+        if inner.value >= wait.target {
             return Poll::Ready(Ok(()));
         }
         if inner.closed {
             return Poll::Ready(Err(Closed));
         }
-        let known = self.ticket.and_then(|ticket| inner.waiters.iter_mut().find(|waiter| waiter.ticket == ticket));
-        if let Some(waiter) = known {
-            waiter.waker.clone_from(cx.waker());
-            return Poll::Pending;
-        }
-        let ticket = inner.next_ticket;
-        inner.next_ticket += 1;
-        inner.waiters.push(Waiter { ticket, target: self.target, waker: cx.waker().clone() });
-        drop(inner);
-        self.ticket = Some(ticket);
+        inner.waiters.join(&mut wait.ticket, wait.target, cx.waker());
         Poll::Pending
     }
 }
@@ -154,7 +133,7 @@ impl Future for Reached<'_> {
 impl Drop for Reached<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            lock(&self.mark.inner).waiters.retain(|waiter| waiter.ticket != ticket);
+            lock(&self.mark.inner).waiters.leave(ticket);
         }
     }
 }
@@ -163,8 +142,8 @@ impl Drop for Reached<'_> {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
 
     struct Count(AtomicUsize);
 
@@ -226,6 +205,7 @@ mod tests {
 mod loom_tests {
     use super::*;
     use crate::block_on;
+    use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
 
@@ -274,6 +254,85 @@ mod loom_tests {
             };
             assert_eq!(block_on(mark.reached(1)), Err(Closed));
             writer.join().unwrap();
+        });
+    }
+    /// What a writer prepares and only then publishes. Loom reports an access that nothing orders after the other.
+    struct Prepared {
+        mark: Watermark,
+        work: UnsafeCell<u64>,
+    }
+
+    impl Prepared {
+        fn new(value: u64) -> Arc<Self> {
+            Arc::new(Self { mark: Watermark::new(value), work: UnsafeCell::new(0) })
+        }
+
+        #[allow(unsafe_code, reason = "loom hands out raw pointers, and checks every access through them")]
+        fn work(&self) {
+            self.work.with_mut(|work| unsafe { *work += 1 });
+        }
+
+        #[allow(unsafe_code, reason = "loom hands out raw pointers, and checks every access through them")]
+        fn seen(&self) -> u64 {
+            self.work.with(|work| unsafe { *work })
+        }
+    }
+
+    #[test]
+    fn who_reads_the_value_sees_what_was_done_before() {
+        loom::model(|| {
+            let shared = Prepared::new(0);
+            let writer = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    shared.work();
+                    shared.mark.advance(1);
+                })
+            };
+            if shared.mark.get() == 1 {
+                assert_eq!(shared.seen(), 1);
+            }
+            writer.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn who_reads_a_lowered_value_sees_what_was_cut() {
+        loom::model(|| {
+            let shared = Prepared::new(5);
+            let writer = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    shared.work();
+                    shared.mark.lower(3);
+                })
+            };
+            if shared.mark.get() == 3 {
+                assert_eq!(shared.seen(), 1);
+            }
+            writer.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_wait_given_up_while_it_is_reached_leaves_nothing_behind_and_takes_nobodys_wake_up() {
+        loom::model(|| {
+            let mark = Arc::new(Watermark::new(0));
+            let impatient = {
+                let mark = Arc::clone(&mark);
+                thread::spawn(move || {
+                    let mut wait = Box::pin(mark.reached(1));
+                    let _ = wait.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()));
+                })
+            };
+            let writer = {
+                let mark = Arc::clone(&mark);
+                thread::spawn(move || mark.advance(1))
+            };
+            assert_eq!(block_on(mark.reached(1)), Ok(()));
+            writer.join().unwrap();
+            impatient.join().unwrap();
+            assert!(lock(&mark.inner).waiters.take(|_| true).is_empty());
         });
     }
 }

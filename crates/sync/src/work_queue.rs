@@ -14,6 +14,8 @@ use crate::shim::{Mutex, lock};
 /// works on them.
 pub struct WorkQueue<T> {
     inner: Mutex<Inner<T>>,
+    /// A count and nothing else, hence relaxed everywhere: items change hands under the lock, which also lets nobody
+    /// release what was not counted yet.
     bytes: AtomicUsize,
 }
 
@@ -49,7 +51,7 @@ impl<T> WorkQueue<T> {
             if inner.closed {
                 return Err(item);
             }
-            self.bytes.fetch_add(bytes, Ordering::AcqRel);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
             inner.items.push(item);
             inner.consumer.take()
         };
@@ -66,13 +68,13 @@ impl<T> WorkQueue<T> {
 
     /// Says that items worth `bytes` are dealt with.
     pub fn release(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Bytes queued or being worked on.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Acquire)
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Refuses further items. Those queued are still handed out.
@@ -222,6 +224,25 @@ mod loom_tests {
             let accepted = producer.join().unwrap();
             closer.join().unwrap();
             assert_eq!(all.len(), usize::from(accepted));
+        });
+    }
+    #[test]
+    fn bytes_are_counted_before_anybody_can_release_them() {
+        loom::model(|| {
+            let queue = Arc::new(WorkQueue::new());
+            let producer = {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || queue.push(1, 7).unwrap())
+            };
+            let watcher = {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || queue.bytes())
+            };
+            assert!(block_on(queue.ready()));
+            queue.release(7);
+            assert_eq!(queue.bytes(), 0, "the taker sees what it took counted");
+            assert!([0, 7].contains(&watcher.join().unwrap()), "never less than nothing");
+            producer.join().unwrap();
         });
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use timbermq_env::{BoxFuture, Connection, Env, ReadHalf, WriteHalf};
 use timbermq_remoting::{FrameDecoder, RemotingCommand};
+use timbermq_sync::Budget;
 use timbermq_types::Mono;
 
-use crate::budget::{Budget, Reservation};
+use crate::budget::{self, Reservation};
 use crate::handler::Handler;
 use crate::peer::{CloseReason, Peer};
 use crate::responder::Responder;
@@ -211,7 +212,7 @@ impl<'a> Reading<'a> {
         let bytes = (u32::from_be_bytes(*word) as usize).saturating_add(4);
         if bytes > SMALL_FRAME_BYTES {
             let frames = Arc::clone(&self.frames);
-            self.reserved = Some(self.wait(frames.reserve(bytes)).await?);
+            self.reserved = Some(self.wait(budget::reserve(&frames, bytes)).await?);
         }
         Ok(())
     }

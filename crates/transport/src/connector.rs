@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use timbermq_env::Env;
 use timbermq_remoting::{RemotingCommand, ResponseCode};
+use timbermq_sync::Budget;
 use timbermq_types::Mono;
 
-use crate::budget::Budget;
 use crate::call::{Call, CallError};
 use crate::connection;
 use crate::handler::Handler;
@@ -54,7 +54,7 @@ impl Connector {
             handler: handler.unwrap_or_else(|| Arc::new(Unsupported)),
             remotes: Mutex::default(),
             next_id: AtomicU64::new(1),
-            buffered: Budget::new(usize::MAX),
+            buffered: Arc::new(Budget::new(usize::MAX)),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -175,7 +175,7 @@ impl Remote {
         let peer = Peer::new(id, Side::Dialed, addrs, env, options, Arc::clone(&shared.buffered));
         *self.peer_slot() = Some(Arc::clone(&peer));
         // A single dialed connection is bounded by its own frame limit; there is nothing to share room with.
-        connection::start(env, &peer, connection, Arc::clone(&shared.handler), Budget::new(usize::MAX), ());
+        connection::start(env, &peer, connection, Arc::clone(&shared.handler), Arc::new(Budget::new(usize::MAX)), ());
         tracing::debug!(addr = %self.addr, id, "transport.connected");
         Ok(peer)
     }

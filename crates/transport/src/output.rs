@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 use timbermq_remoting::{FrameError, RemotingCommand};
+use timbermq_sync::Budget;
 use tokio::sync::Notify;
-
-use crate::budget::Budget;
 
 /// Bodies from this size on are sent from where they are; smaller ones are copied beside their headers.
 const COPY_BYTES_MAX: usize = 4096;
@@ -62,7 +61,8 @@ impl Output {
         self.state.lock().expect("nothing panics while it holds the output queue")
     }
 
-    /// Queues a frame. `admit` is told, before the writer can see the frame, where in the stream it begins.
+    /// Queues a frame. `admit` is told, before the writer can see the frame, where in the stream it begins; its bytes are
+    /// counted by then.
     pub(crate) fn push(&self, command: &RemotingCommand, admit: impl FnOnce(u64)) -> Result<(), PushError> {
         let mut state = self.lock();
         if state.closed {
@@ -85,11 +85,12 @@ impl Output {
             state.parts.push_back(tail);
             state.parts.push_back(command.body.clone());
         }
+        // With the lock held: counted later, the bytes might be written and given back first.
+        self.budget.add(frame_bytes);
         admit(state.enqueued);
         state.queued += frame_bytes;
         state.enqueued += frame_bytes as u64;
         drop(state);
-        self.budget.add(frame_bytes);
         self.ready.notify_one();
         Ok(())
     }
@@ -118,7 +119,7 @@ impl Output {
     /// Counts `bytes` that [`Output::take`] gave out as written.
     pub(crate) fn written(&self, bytes: usize) {
         self.lock().queued -= bytes;
-        self.budget.sub(bytes);
+        self.budget.give_back(bytes);
         self.drained.notify_waiters();
     }
 
@@ -173,7 +174,7 @@ impl Output {
         }
         let reach = if flush { state.enqueued } else { state.taken };
         drop(state);
-        self.budget.sub(dropped);
+        self.budget.give_back(dropped);
         self.ready.notify_one();
         self.drained.notify_waiters();
         reach
@@ -187,7 +188,7 @@ impl Output {
         state.tail = BytesMut::new();
         let dropped = std::mem::take(&mut state.queued);
         drop(state);
-        self.budget.sub(dropped);
+        self.budget.give_back(dropped);
         self.drained.notify_waiters();
     }
 }
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn frames_come_out_whole_and_in_order_whatever_the_piece_size() {
         for piece in [1, 7, 100, 5000, 1 << 20] {
-            let budget = Budget::new(1);
+            let budget = Arc::new(Budget::new(1));
             let output = Output::new(Arc::clone(&budget), 1 << 20, 1 << 20);
             let sizes = [0, 10, COPY_BYTES_MAX - 1, COPY_BYTES_MAX, 3 * COPY_BYTES_MAX, 1];
             for (opaque, size) in (0..).zip(sizes) {
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_and_keeps_what_it_has() {
-        let output = Output::new(Budget::new(1), 1 << 20, 100);
+        let output = Output::new(Arc::new(Budget::new(1)), 1 << 20, 100);
         output.push(&command(1, 200), |at| assert_eq!(at, 0)).unwrap();
         let queued = output.queued();
         assert!(matches!(output.push(&command(2, 0), |_| panic!("not queued")), Err(PushError::Full)));
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_frame_above_the_limit_leaves_the_stream_as_it_was() {
-        let output = Output::new(Budget::new(1), 1000, 1 << 20);
+        let output = Output::new(Arc::new(Budget::new(1)), 1000, 1 << 20);
         output.push(&command(1, 0), |_| ()).unwrap();
         let queued = output.queued();
         assert!(matches!(output.push(&command(2, 2000), |_| ()), Err(PushError::Frame(FrameError::TooLarge { .. }))));
@@ -259,12 +260,36 @@ mod tests {
 
     #[test]
     fn a_discarded_queue_gives_its_bytes_back() {
-        let budget = Budget::new(1);
+        let budget = Arc::new(Budget::new(1));
         let output = Output::new(Arc::clone(&budget), 1 << 20, 1 << 20);
         output.push(&command(1, 10_000), |_| ()).unwrap();
         assert!(budget.is_over());
         output.discard();
         assert_eq!((output.queued(), budget.used()), (0, 0));
         assert!(matches!(output.push(&command(2, 0), |_| ()), Err(PushError::Closed)));
+    }
+
+    #[test]
+    fn bytes_are_counted_before_the_writer_can_write_them() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let output = Output::new(Arc::clone(&budget), 1 << 20, 1 << 30);
+        output.push(&command(0, 0), |_| assert_ne!(budget.used(), 0)).unwrap();
+        let frames = 20_000;
+        std::thread::scope(|scope| {
+            scope.spawn(|| (1..frames).for_each(|opaque| output.push(&command(opaque, 0), |_| ()).unwrap()));
+            let mut stream = BytesMut::new();
+            let mut seen = 0;
+            while seen < frames {
+                let mut parts = Vec::new();
+                let taken = output.take(&mut parts, 1 << 20);
+                assert!(budget.used() >= taken, "{taken} bytes taken of {} counted", budget.used());
+                output.written(taken);
+                parts.iter().for_each(|part| stream.extend_from_slice(part));
+                while FrameDecoder::default().decode(&mut stream).unwrap().is_some() {
+                    seen += 1;
+                }
+            }
+        });
+        assert_eq!((output.queued(), budget.used()), (0, 0));
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use timbermq_env::Env;
 use timbermq_remoting::{FrameError, RemotingCommand, SerializeType};
+use timbermq_sync::Budget;
 use timbermq_types::Mono;
 use tokio::sync::{Notify, watch};
 
-use crate::budget::Budget;
 use crate::call::{Call, CallError, Calls};
 use crate::options::ConnectionOptions;
 use crate::output::{Output, PushError};
@@ -55,6 +55,16 @@ pub(crate) enum Side {
     Dialed,
 }
 
+/// What a connection that takes no more requests waits for.
+enum Obstacle {
+    /// Its requests are still being handled.
+    Requests,
+    /// Its peer does not read what was answered.
+    Output,
+    /// All connections together hold too much.
+    Budget,
+}
+
 /// A connection. Alive as an object for as long as somebody holds it, whether or not it is still connected.
 pub struct Peer {
     id: u64,
@@ -68,6 +78,7 @@ pub struct Peer {
     budget: Arc<Budget>,
     /// The last serialize type that the peer used.
     serialize: AtomicU8,
+    // Counts that guard no data; who waits for one to fall waits on `released`.
     requests: AtomicUsize,
     request_bytes: AtomicUsize,
     parked: AtomicUsize,
@@ -229,13 +240,13 @@ impl Peer {
     /// Requests of the peer being handled, parked ones not counted.
     #[must_use]
     pub fn requests_in_flight(&self) -> usize {
-        self.requests.load(Ordering::Acquire)
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Parked requests of the peer.
     #[must_use]
     pub fn requests_parked(&self) -> usize {
-        self.parked.load(Ordering::Acquire)
+        self.parked.load(Ordering::Relaxed)
     }
 
     /// Requests to the peer that have no answer yet.
@@ -284,55 +295,67 @@ impl Peer {
     }
 
     /// Whether one more request may be handled.
+    pub(crate) fn admits(&self) -> bool {
+        self.obstacle().is_none()
+    }
+
+    /// What keeps one more request from being handled.
     ///
     /// A dialed connection goes on reading while its own output waits: two ends that each stop reading until the other
     /// reads would wait for ever.
-    pub(crate) fn admits(&self) -> bool {
-        self.requests.load(Ordering::Acquire) < self.options.requests_max
-            && self.request_bytes.load(Ordering::Acquire) < self.options.request_bytes_max
-            && (self.side == Side::Dialed || (self.is_writable() && !self.budget.is_over()))
+    fn obstacle(&self) -> Option<Obstacle> {
+        if self.requests.load(Ordering::Relaxed) >= self.options.requests_max
+            || self.request_bytes.load(Ordering::Relaxed) >= self.options.request_bytes_max
+        {
+            Some(Obstacle::Requests)
+        } else if self.side == Side::Dialed {
+            None
+        } else if !self.is_writable() {
+            Some(Obstacle::Output)
+        } else {
+            self.budget.is_over().then_some(Obstacle::Budget)
+        }
     }
 
     /// Completes when one more request may be handled.
     pub(crate) async fn admission(&self) {
-        while !self.admits() {
-            if self.requests.load(Ordering::Acquire) >= self.options.requests_max
-                || self.request_bytes.load(Ordering::Acquire) >= self.options.request_bytes_max
-            {
-                self.released.notified().await;
-            } else if !self.is_writable() {
-                self.writable().await;
-                if self.is_closed() {
-                    return;
+        // Looked for once each time: what goes away between two looks must not be taken for another obstacle.
+        while let Some(obstacle) = self.obstacle() {
+            match obstacle {
+                Obstacle::Requests => self.released.notified().await,
+                Obstacle::Output => {
+                    self.writable().await;
+                    if self.is_closed() {
+                        return;
+                    }
                 }
-            } else {
-                self.budget.below_limit().await;
+                Obstacle::Budget => self.budget.within_limit().await,
             }
         }
     }
 
     pub(crate) fn enter(&self, bytes: usize) {
-        self.requests.fetch_add(1, Ordering::AcqRel);
-        self.request_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.request_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.budget.add(bytes);
     }
 
     pub(crate) fn leave(&self, bytes: usize) {
-        self.requests.fetch_sub(1, Ordering::AcqRel);
-        self.request_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.budget.sub(bytes);
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.give_back(bytes);
         self.released.notify_one();
     }
 
     pub(crate) fn try_park(&self) -> bool {
         let max = self.options.parked_max;
         self.parked
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |parked| (parked < max).then_some(parked + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |parked| (parked < max).then_some(parked + 1))
             .is_ok()
     }
 
     pub(crate) fn unpark(&self) {
-        self.parked.fetch_sub(1, Ordering::AcqRel);
+        self.parked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use timbermq_env::{Connection, Env, Listener};
+use timbermq_sync::Budget;
 use tokio::sync::watch;
 
-use crate::budget::Budget;
 use crate::connection;
 use crate::handler::Handler;
 use crate::options::ServerOptions;
@@ -93,8 +93,8 @@ impl Server {
             next_id: AtomicU64::new(1),
             refused: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
-            buffered: Budget::new(half),
-            frames: Budget::new(half),
+            buffered: Arc::new(Budget::new(half)),
+            frames: Arc::new(Budget::new(half)),
             options,
         });
         for listener in listeners {

@@ -1,8 +1,12 @@
 //! Developer tasks. `cargo xtask dev` and `cargo xtask ci` are all a fresh machine needs; the others are their parts.
 
 mod ci;
+mod fuzz;
 mod golang;
 mod lock;
+mod loom;
+mod mutants;
+mod models;
 mod packages;
 mod product;
 mod rocksdb;
@@ -64,9 +68,46 @@ const TASKS: &[Task] = &[
     Task {
         name: "loom",
         about: "run the interleaving tests of timbermq-sync",
-        usage: "loom [ARGS OF cargo test]...",
-        details: "LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
-        run: |args| status(ci::loom_command(&setup::prepare()?).args(after_dashes(args))),
+        usage: "loom [ARGS OF cargo test]... | loom --weaken [--json]",
+        details: "  --weaken  run them with each memory ordering weakened: one of them must fail every time\n  \
+                  --json    end with one JSON object: sites, detected, undetected, table\n\n\
+                  LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
+        run: loom::run,
+    },
+    Task {
+        name: "mutants",
+        about: "change the code a little, many times: tests must notice",
+        usage: "mutants [--changed BASE] [--sample N | --all] [--seed S] [--package NAME]... [--json] [--record]",
+        details: "  --changed BASE  only lines that differ from this commit\n  \
+                  --sample N      run N mutants of each package; 20 unless given\n  \
+                  --all           run all of them: hours\n  \
+                  --seed S        which ones are drawn; 1 unless given\n  \
+                  --package NAME  this package alone; may be repeated\n  \
+                  --json          end with one JSON object\n  \
+                  --record        write the same to crates/timbermq/docs/results/mutants.json\n\n\
+                  Survivors that are explained stand in crates/xtask/mutants-survivors.toml; any other is a failure.",
+        run: mutants::run,
+    },
+    Task {
+        name: "fuzz",
+        about: "run every decoder on inputs that a fuzzer finds",
+        usage: "fuzz [--seconds N] [--target NAME]... [--jobs N] [--keep] [--minimise] [--json]",
+        details: "  --seconds N    how long each target runs; 20 unless given\n  \
+                  --target NAME  run this target alone; may be repeated\n  \
+                  --jobs N       targets that run at the same time; as many as there are cores unless given\n  \
+                  --keep         start from what earlier runs found, too\n  \
+                  --minimise     replace the committed corpora by the fewest inputs that reach as much\n  \
+                  --json         sum up in one JSON object on the last line\n\n\
+                  Targets, corpora and inputs that once failed are in fuzz/. What is found stays in the cache; a failing\n\
+                  input is named, makes the task fail, and belongs in fuzz/regressions/NAME with its fix.",
+        run: fuzz::run,
+    },
+    Task {
+        name: "models",
+        about: "explore the specifications of the protocol",
+        usage: "models [ARGS OF timbermq-model run]... | models trace ARGS...",
+        details: "TLC, the second engine, is fetched once and needs java; without either it is left out, and said to be.",
+        run: |args| status(&mut models::command(&setup::prepare()?, after_dashes(args))?),
     },
     Task {
         name: "seeded-bugs",

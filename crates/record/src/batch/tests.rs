@@ -59,7 +59,12 @@ fn keeps_to_its_limits() {
     let mut dst = BytesMut::new();
     let item = BatchItem { flag: 0, body: b"", properties: &long };
     assert!(matches!(item.encode(&mut dst), Err(BatchError::PropertiesTooLong { .. })));
+    let body = vec![0; BODY_BYTES_MAX + 1];
+    let item = BatchItem { flag: 0, body: &body, properties: "" };
+    assert!(matches!(item.encode(&mut dst), Err(BatchError::TooLong { .. })));
     assert!(dst.is_empty());
+    let largest = BatchItem { flag: 0, body: &body[1..], properties: &long[1..] };
+    assert_eq!(largest.encode(&mut dst), Ok(()));
 }
 
 #[test]

@@ -11,6 +11,7 @@ fn reads_with_and_without_the_last_separator() {
         assert_eq!(properties.tag(), Some("t"));
         assert_eq!(properties.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(properties.get("KEY"), None);
+        assert_eq!(properties.unique_key(), None);
         assert_eq!(properties.iter().count(), 2);
     }
 }
@@ -21,6 +22,7 @@ fn drops_items_without_name_or_value() {
         Properties::new("\u{2}a\u{2}\u{1}v\u{2}n\u{1}\u{2}ab\u{2}x\u{1}1\u{1}2\u{2}x\u{1}3\u{2}y\u{1}4\u{1}5");
     assert_eq!(properties.iter().collect::<Vec<_>>(), [("x", "1\u{1}2"), ("x", "3"), ("y", "4\u{1}5")]);
     assert_eq!(properties.get("x"), Some("3"), "the last counts");
+    assert_eq!(Properties::new("UNIQ_KEY\u{1}7\u{2}").unique_key(), Some("7"));
     assert_eq!(properties.get("n"), None);
     assert_eq!(properties.get(""), None);
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::{Connection, Env, Listener};
 use timbermq_machine::View;
+use timbermq_sync::{Budget, Latch};
 use timbermq_types::NodeId;
 use tokio::sync::{Mutex, mpsc};
 
@@ -27,7 +28,7 @@ use crate::raft;
 use crate::state_machine::RaftSnapshot;
 
 /// Connections served at a time. A group has a handful of replicas with a handful of connections each.
-const CONNECTIONS_MAX: usize = 256;
+pub(crate) const CONNECTIONS_MAX: usize = 256;
 /// Requests of one connection being served.
 const REQUESTS_MAX: usize = 16;
 /// Longest time a new connection may take to say who it is.
@@ -47,10 +48,10 @@ pub(crate) struct PeerServer {
     pub book: Arc<PeerBook>,
     pub suspicion: Suspicion,
     /// Whether this replica may vote yet.
-    pub may_vote: Arc<AtomicBool>,
+    pub may_vote: Arc<Latch>,
     /// Used part of the file system, in millionths.
     pub disk_used_ppm: Arc<AtomicU32>,
-    pub connections: Arc<AtomicUsize>,
+    pub connections: Arc<Budget>,
 }
 
 type Served = Pin<Box<dyn Future<Output = (u64, Kind, Result<Bytes, String>)> + Send>>;
@@ -70,8 +71,7 @@ impl PeerServer {
                     continue;
                 }
             };
-            if self.connections.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-                self.connections.fetch_sub(1, Ordering::AcqRel);
+            if !self.connections.try_take(1) {
                 tracing::warn!(peer = %connection.peer, "peer.too_many_connections");
                 continue;
             }
@@ -82,7 +82,7 @@ impl PeerServer {
                 if let Either::Left(Err(error)) = served {
                     tracing::debug!(%peer, %error, "peer.connection_ended");
                 }
-                server.connections.fetch_sub(1, Ordering::AcqRel);
+                server.connections.give_back(1);
             });
         }
     }
@@ -191,7 +191,7 @@ impl PeerServer {
                 Ok(message::encode_append_reply(&reply))
             }
             Kind::Vote | Kind::PreVote => {
-                if !self.may_vote.load(Ordering::Acquire) {
+                if !self.may_vote.is_set() {
                     return Err("this replica is empty and has not heard from a majority yet".into());
                 }
                 let ask = message::decode_vote(payload).map_err(text)?;

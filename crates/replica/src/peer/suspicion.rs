@@ -7,10 +7,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use timbermq_env::Env;
+use timbermq_sync::Turn;
 use timbermq_types::NodeId;
 
 use crate::peer::book::PeerBook;
@@ -36,7 +36,7 @@ pub(crate) struct Suspicion {
     env: Env,
     raft: Raft,
     book: Arc<PeerBook>,
-    busy: Arc<AtomicBool>,
+    busy: Arc<Turn>,
 }
 
 impl Suspicion {
@@ -46,13 +46,13 @@ impl Suspicion {
 
     /// To be told that a connection from `node` was closed by the other end.
     pub fn connection_lost(&self, node: NodeId) {
-        if self.busy.swap(true, Ordering::AcqRel) {
+        if !self.busy.take() {
             return;
         }
         let this = self.clone();
         self.env.spawn("peer.suspicion", async move {
             this.investigate(node).await;
-            this.busy.store(false, Ordering::Release);
+            this.busy.give_back();
         });
     }
 
