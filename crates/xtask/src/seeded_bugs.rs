@@ -22,7 +22,7 @@ use crate::workspace::{Workspace, cargo, without_cargo_variables};
 use detectors::{DETECTORS, Detector, How};
 
 /// Longest time of one command.
-const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+const COMMAND_LIMIT: Duration = Duration::from_secs(600);
 /// Where `--record` writes.
 const RECORD: &str = "crates/timbermq/docs/results/seeded-bugs.json";
 /// Linux tells processor times in hundredths of a second, whatever its own clock does.

@@ -97,7 +97,7 @@ const SIMULATED: Detector = Detector {
     how: How::Program {
         package: "timbermq-sim",
         profile: "verify",
-        args: &["run", "--seeds", "40", "--first-failure", "--jobs", "2", "--json"],
+        args: &["run", "--seeds", "20", "--first-failure", "--jobs", "2", "--json"],
     },
 };
 
