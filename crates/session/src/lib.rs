@@ -11,7 +11,7 @@ mod subscription;
 
 pub use claims::Claims;
 pub use membership::{Change, Client, Consumer, GroupView, Heartbeat, Membership, MembershipError};
-pub use parked::{Parked, Waiting};
+pub use parked::{Parked, Waiting, hold};
 pub use subscription::{Subscription, TagFilter};
 
 /// One connection, for as long as it lives. Never reused within a process.

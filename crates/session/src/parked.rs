@@ -1,6 +1,7 @@
 //! Pulls that wait for a message.
 
 use std::collections::BTreeMap;
+use std::ops::DerefMut;
 
 use timbermq_bugs::{Bug, planted};
 use timbermq_types::{Mono, QueueId, QueueOffset, TopicName};
@@ -28,6 +29,24 @@ pub struct Parked<T> {
     held_max: usize,
     held: usize,
     queues: BTreeMap<(TopicName, QueueId), Vec<Waiting<T>>>,
+}
+
+/// Holds a pull that found nothing, without sleeping through what arrives meanwhile. `lock` gives the held pulls, `next` the
+/// offset after the queue's last visible message. Returns the pulls to run again at once.
+///
+/// # Errors
+/// Gives the pull back when too many are held; it must be answered at once.
+pub fn hold<T, P: DerefMut<Target = Parked<T>>>(
+    lock: impl Fn() -> P,
+    topic: &TopicName,
+    queue: QueueId,
+    waiting: Waiting<T>,
+    next: impl FnOnce() -> QueueOffset,
+) -> Result<Vec<Waiting<T>>, Waiting<T>> {
+    lock().park(topic, queue, waiting)?;
+    // Looked at only now: a message that became visible before woke nobody, one that becomes so later will.
+    let next = next();
+    Ok(lock().overtaken(topic, queue, next))
 }
 
 impl<T> Parked<T> {
@@ -79,8 +98,8 @@ impl<T> Parked<T> {
         woken
     }
 
-    /// Pulls of one queue that have not seen everything before `next`, whatever they want. To be asked right after
-    /// parking: what arrived between the look at the queue and the parking woke nobody.
+    /// Pulls of one queue that have not seen everything before `next`, whatever they want. Asked right after parking, see
+    /// [`hold`].
     pub fn overtaken(&mut self, topic: &TopicName, queue: QueueId, next: QueueOffset) -> Vec<Waiting<T>> {
         if planted(Bug::LateWakeUpCheck) {
             return Vec::new();
@@ -195,5 +214,93 @@ mod tests {
         assert!(parked.is_empty());
         parked.park(&topic(), QueueId(0), waiting(3, 0, TagFilter::All, 100)).unwrap();
         assert_eq!(values(parked.drain()), [3]);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::{Arc, Mutex, RwLock};
+    use loom::thread;
+
+    /// A queue whose messages become visible before anybody is told, as they do in a broker.
+    struct Broker {
+        next: RwLock<u64>,
+        parked: Mutex<Parked<u64>>,
+    }
+
+    impl Broker {
+        fn new(held_max: usize) -> Arc<Self> {
+            Arc::new(Self { next: RwLock::new(0), parked: Mutex::new(Parked::new(held_max)) })
+        }
+
+        fn topic() -> TopicName {
+            TopicName::new("t").unwrap()
+        }
+
+        /// Holds a pull from `from`; says how many pulls are to be run again.
+        fn hold(&self, channel: u64, from: u64) -> usize {
+            let (channel, from) = (ChannelId(channel), QueueOffset(from));
+            let waiting = Waiting { channel, from, filter: TagFilter::All, deadline: Mono(100), value: 0 };
+            let next = || QueueOffset(*self.next.read().unwrap());
+            hold(|| self.parked.lock().unwrap(), &Self::topic(), QueueId(0), waiting, next).unwrap().len()
+        }
+
+        /// Makes one message visible, then wakes who waits for it; says how many.
+        fn arrive(&self) -> usize {
+            let next = {
+                let mut next = self.next.write().unwrap();
+                *next += 1;
+                *next
+            };
+            self.parked.lock().unwrap().arrived(&Self::topic(), QueueId(0), QueueOffset(next), &[7]).len()
+        }
+    }
+
+    #[test]
+    fn a_message_that_becomes_visible_while_a_pull_is_parked_wakes_it_once() {
+        loom::model(|| {
+            let broker = Broker::new(10);
+            let apply = {
+                let broker = Arc::clone(&broker);
+                thread::spawn(move || broker.arrive())
+            };
+            let woken = broker.hold(1, 0) + apply.join().unwrap();
+            assert_eq!(woken, 1);
+            assert!(broker.parked.lock().unwrap().is_empty());
+        });
+    }
+
+    #[test]
+    fn pulls_that_are_parked_together_are_each_woken_once() {
+        loom::model(|| {
+            let broker = Broker::new(10);
+            let threads = [
+                thread::spawn({
+                    let broker = Arc::clone(&broker);
+                    move || broker.arrive()
+                }),
+                thread::spawn({
+                    let broker = Arc::clone(&broker);
+                    move || broker.hold(1, 0)
+                }),
+            ];
+            let here = broker.hold(2, 0);
+            let woken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            assert_eq!(here + woken, 2);
+        });
+    }
+
+    #[test]
+    fn a_reader_of_the_second_message_sleeps_through_the_first_only() {
+        loom::model(|| {
+            let broker = Broker::new(10);
+            let apply = {
+                let broker = Arc::clone(&broker);
+                thread::spawn(move || broker.arrive() + broker.arrive())
+            };
+            let woken = broker.hold(1, 1) + apply.join().unwrap();
+            assert_eq!(woken, 1);
+        });
     }
 }

@@ -1,6 +1,6 @@
-//! The interleaving tests of `timbermq-sync`, and the proof that they would notice a missing memory ordering.
+//! The interleaving tests, and the proof that they would notice a missing memory ordering.
 //!
-//! Every ordering stronger than relaxed stands in that crate as `order!("site", Ordering)`. `--weaken` builds the tests once
+//! Every ordering stronger than relaxed stands in `timbermq-sync` as `order!("site", Ordering)`. `--weaken` builds the tests once
 //! and runs them again with one ordering weakened at a time: a run that still passes shows an ordering nobody needs, or a
 //! test that is missing.
 
@@ -18,6 +18,8 @@ use crate::setup::{self, Ready};
 
 /// Sources of the crate whose orderings are weakened.
 const SOURCES: &str = "crates/sync/src";
+/// Packages beside it whose protocols have interleaving tests. They use locks only, so nothing in them is weakened.
+const OTHERS: &[&str] = &["timbermq-session"];
 /// Longest run of all tests with one ordering weakened. A run that does not end has shown nothing.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(20);
@@ -31,13 +33,20 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     if !has("--weaken") {
         ensure!(!has("--json"), "--json goes with --weaken");
         let args = args.strip_prefix(&[OsString::from("--")]).unwrap_or(args);
-        let status = ci::loom_command(&setup::prepare()?).args(args).status().context("cannot run cargo")?;
+        let status = command(&setup::prepare()?).args(args).status().context("cannot run cargo")?;
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if let Some(other) = args.iter().find(|arg| *arg != "--weaken" && *arg != "--json") {
         bail!("unknown argument {}; see cargo xtask loom --help", other.to_string_lossy());
     }
     weaken(&setup::prepare()?, has("--json"))
+}
+
+/// The interleaving tests of all packages that have some.
+fn command(ready: &Ready) -> Command {
+    let mut command = ci::loom_command(ready);
+    OTHERS.iter().for_each(|package| _ = command.args(["--package", package]));
+    command
 }
 
 fn weaken(ready: &Ready, json: bool) -> Result<ExitCode> {
@@ -188,8 +197,11 @@ fn test(binary: &Path, ready: &Ready, weaken: Option<&str>) -> Result<Run> {
         thread::sleep(POLL);
     };
     let text = reading.join().expect("reading does not panic").context("cannot read what the tests say")?;
-    let (passed, failed) = verdicts(&text);
-    ensure!(status.success() || !failed.is_empty(), "the tests ended with {status} and named no failure");
+    let (passed, mut failed) = verdicts(&text);
+    if !status.success() && failed.is_empty() {
+        // Loom aborts when what a deadlock left behind cannot be dropped.
+        failed.push(format!("all tests, which ended with {status}"));
+    }
     Ok(Run { succeeded: status.success(), passed, failed })
 }
 

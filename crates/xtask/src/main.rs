@@ -13,6 +13,7 @@ mod rocksdb;
 mod run;
 mod seeded_bugs;
 mod setup;
+mod tsan;
 mod workspace;
 
 use std::env;
@@ -67,12 +68,21 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "loom",
-        about: "run the interleaving tests of timbermq-sync",
+        about: "run the interleaving tests",
         usage: "loom [ARGS OF cargo test]... | loom --weaken [--json]",
         details: "  --weaken  run them with each memory ordering weakened: one of them must fail every time\n  \
                   --json    end with one JSON object: sites, detected, undetected, table\n\n\
                   LOOM_MAX_PREEMPTIONS bounds the search; 3 unless set.",
         run: loom::run,
+    },
+    Task {
+        name: "tsan",
+        about: "run tests with threads under the thread sanitizer",
+        usage: "tsan [--json]",
+        details: "A planted race must be reported, and nothing else. The standard library is compiled as well; its sources are\n\
+                  installed when missing.\n\n  \
+                  --json  end with one JSON object: tests, races, control_found",
+        run: tsan::run,
     },
     Task {
         name: "mutants",

@@ -38,14 +38,10 @@ pub(super) fn park(context: &Arc<Context>, call: Call, mut responder: Responder,
     if !is_allowed {
         return rerun(context, waiting);
     }
-    let parked = context.parked().park(&topic, queue, waiting);
-    match parked {
+    let next = || context.view().queue_bounds(topic.as_str(), queue).max;
+    match timbermq_session::hold(|| context.parked(), &topic, queue, waiting, next) {
         Err(refused) => rerun(context, refused),
-        Ok(()) => {
-            let next = context.view().queue_bounds(topic.as_str(), queue).max;
-            let overtaken = context.parked().overtaken(&topic, queue, next);
-            rerun_all(context, overtaken);
-        }
+        Ok(overtaken) => rerun_all(context, overtaken),
     }
 }
 

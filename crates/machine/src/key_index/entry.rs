@@ -71,3 +71,17 @@ pub(crate) fn read(bytes: &[u8]) -> impl Iterator<Item = (u64, KeyHit)> {
         (word(0), KeyHit { position: LogPosition(word(8)), size, store_time: UnixMillis(word(16)) })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_in_stores_and_never_change() {
+        let hash = |topic, domain, key: &str| Hasher::new(topic).hash(domain, key.as_bytes());
+        assert_eq!(hash("orders", Domain::Unique, "k-1"), 0x79e7_95f6_d505_e1df);
+        assert_eq!(hash("orders", Domain::Business, "k-1"), 0xc5f0_5ef2_b503_4f02);
+        assert_eq!(hash("", Domain::Unique, ""), 0x3d76_3bd6_393b_8058);
+        assert_eq!(partition(0x79e7_95f6_d505_e1df), 0x79);
+    }
+}

@@ -57,6 +57,20 @@ fn tags_are_hashed_over_utf16_units() {
 }
 
 #[test]
+fn every_queue_that_changed_counts_as_memory_until_it_is_written() {
+    let mut bench = Bench::with_topic("t", 2);
+    bench.save();
+    assert_eq!(bench.machine.dirty_bytes(), 0);
+    bench.run(&[plain("t", 0, 1)]);
+    let one = bench.machine.dirty_bytes();
+    bench.run(&[plain("t", 0, 1), plain("t", 1, 1)]);
+    let two = bench.machine.dirty_bytes();
+    assert!(one >= 64 && two >= one + 64, "{one} bytes for one queue, {two} for two");
+    bench.save();
+    assert_eq!(bench.machine.dirty_bytes(), 0);
+}
+
+#[test]
 fn a_topic_created_again_begins_at_zero_and_remembers_nothing() {
     let mut bench = Bench::with_topic("t", 2);
     bench.run(&[plain("t", 0, 100), commit(5, false).into(), lock("a").into()]);
