@@ -19,7 +19,7 @@
 //! # Files of a log directory
 //! | name | what |
 //! |---|---|
-//! | `hardstate` | vote, purge mark, epoch: two checksummed slots |
+//! | `hardstate` | vote, purge mark, epoch: two checksummed slots, each twice |
 //! | `<20 digits>.log` | a segment: 4 KiB header, then frames; named by the position of the first |
 //! | `<20 digits>.seal` | end and marks of a finished segment; only saves reading it at start |
 //! | `spare-<20 digits>` | a file that will become a segment |

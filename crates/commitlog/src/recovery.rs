@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use timbermq_bugs::{Bug, planted};
 use timbermq_env::{Env, OpenMode};
-use timbermq_types::LogId;
+use timbermq_types::{LogId, Term};
 
 use crate::error::OpenError;
 use crate::frame;
@@ -196,7 +196,13 @@ fn check_start(dir: &Path, kept: &[Segment], hard: &HardState) -> Result<(), Ope
 }
 
 /// The side file of `segment`, if it is intact and agrees with the headers on both sides.
-fn believable_seal(env: &Env, dir: &Path, segment: &Segment, next: &SegmentHeader) -> Result<Option<Seal>, OpenError> {
+fn believable_seal(
+    env: &Env,
+    dir: &Path,
+    segment: &Segment,
+    next: &SegmentHeader,
+    hard: &HardState,
+) -> Result<Option<Seal>, OpenError> {
     let path = seal::path_of(dir, segment.header.base);
     let file = env.disk.open(&path, OpenMode::Read).map_err(OpenError::io("open", &path))?;
     let len = file.len().map_err(OpenError::io("read", &path))?;
@@ -210,6 +216,7 @@ fn believable_seal(env: &Env, dir: &Path, segment: &Segment, next: &SegmentHeade
             && seal.end == next.base
             && Some(seal.last) == next.prev
             && seal.last_crc == next.prev_crc
+            && hard.mark.is_none_or(|(position, crc)| position != seal.end || crc == seal.last_crc)
             && seal.first.index.0 == segment.header.first_index
             && seal.terms.first() == Some(&seal.first)
             && seal
@@ -231,6 +238,12 @@ struct Contents {
 }
 
 impl Contents {
+    /// Term of entry `index`, as far as its segment is there.
+    fn term_of(&self, index: u64) -> Option<Term> {
+        let after = self.terms.partition_point(|start| start.index.0 <= index);
+        after.checked_sub(1).map(|at| self.terms[at].term)
+    }
+
     fn push(&mut self, map: SegmentMap, terms: &[LogId]) {
         for id in terms {
             State::note_term(&mut self.terms, *id);
@@ -262,7 +275,8 @@ fn read_all(
             contents.push(map, &terms);
             break;
         };
-        let seal = if seals.contains(&segment.header.base) { believable_seal(env, dir, &segment, next)? } else { None };
+        let seal =
+            if seals.contains(&segment.header.base) { believable_seal(env, dir, &segment, next, hard)? } else { None };
         if let Some(seal) = seal {
             let map = SegmentMap {
                 segment,
@@ -344,6 +358,7 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
     hard.epoch += 1;
     hard.epoch_start = end;
     hard.durable = end;
+    hard.mark = contents.maps.last().map(|map| (map.end, map.last_crc));
     hard_file.store(&hard).map_err(OpenError::io("write", &hard_path))?;
     if contents.cut_bytes > 0 {
         tracing::warn!(bytes = contents.cut_bytes, end, ?last, "log.torn_tail_cut");
@@ -362,10 +377,13 @@ fn check_end(
     last: Option<LogId>,
     hard: &HardState,
 ) -> Result<(), OpenError> {
+    let other = |id: &LogId| contents.term_of(id.index.0).is_some_and(|term| term != id.term);
     let missing = if planted(Bug::TornTailAnywhere) {
         return Ok(());
     } else if end < hard.durable {
         format!("position {} was durable", hard.durable)
+    } else if let Some(committed) = hard.committed.filter(other) {
+        format!("entry {committed} was committed, and here is another of that index")
     } else if let Some(committed) = hard.committed.filter(|id| last.is_none_or(|last| last.index < id.index)) {
         format!("entry {committed} was committed and durable")
     } else if let Some(purged) = hard.purged.filter(|id| last.is_none_or(|last| last.index < id.index)) {

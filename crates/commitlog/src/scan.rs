@@ -96,6 +96,13 @@ fn frames(segment: &Arc<Segment>, end: u64, hard: &HardState) -> Result<Scanned,
         if present != (frame.header.epoch == hard.epoch) {
             break;
         }
+        if let Some((position, crc)) = hard.mark
+            && frame.position < position
+            && position <= frame.end()
+            && (position, crc) != (frame.end(), frame.header.crc)
+        {
+            return Err(damaged(&map, "not the entry that was durable here, or one before is not".into()));
+        }
         if frame.header.behind != u32::MAX {
             proven = proven.max(frame.position.saturating_sub(u64::from(frame.header.behind)));
         }

@@ -22,7 +22,7 @@ use timbermq_env::{DiskFile, OpenMode};
 use timbermq_sync::block_on;
 use timbermq_types::{Durability, LogId, Mono};
 
-use crate::entry::{Done, Entry};
+use crate::entry::{Done, Entry, Vote};
 use crate::error::LogFailure;
 use crate::frame::{self, Context, frame_bytes};
 use crate::hard_state::{HardState, HardStateFile};
@@ -261,8 +261,7 @@ impl LogWriter {
                 if planted(Bug::VoteInMemory) {
                     result
                 } else {
-                    self.hard.vote = Some(vote);
-                    result.and_then(|()| self.store_hard_state())
+                    result.and_then(|()| self.store_vote(vote))
                 }
             }
             Op::Truncate { keep, end, timeline, done } => {
@@ -504,8 +503,18 @@ impl LogWriter {
         if self.synced_end > self.hard.durable {
             self.hard.durable = self.synced_end;
             changed = true;
+            if self.synced_end == self.tail.position {
+                self.hard.mark = Some((self.tail.position, self.tail.crc));
+            }
         }
         changed
+    }
+
+    /// In an epoch of its own, so that the entries after it tell a hard state from before it.
+    fn store_vote(&mut self, vote: Vote) -> Result<()> {
+        self.hard.vote = Some(vote);
+        self.new_epoch(self.tail.position);
+        self.store_hard_state()
     }
 
     fn store_hard_state(&mut self) -> Result<()> {

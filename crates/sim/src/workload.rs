@@ -357,7 +357,10 @@ impl Worker {
     ) -> Option<PullResult> {
         let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
         let result = answer.ok();
-        let moved = result.as_ref().is_some_and(|result| result.status == timbermq_client::PullStatus::OffsetMoved);
+        // What was trimmed while the pull was held is not there to be read either.
+        let moved = result.as_ref().is_some_and(|result| {
+            result.status == timbermq_client::PullStatus::OffsetMoved || result.min > from
+        });
         let action = Action::Pull {
             group: group.map(str::to_owned),
             topic: at.topic.clone(),

@@ -451,7 +451,7 @@ impl Totals {
             let rig = scenario.run(|disk| disk.fail_sync(nth));
             let context = format!("{} with sync {nth} failed", scenario.name);
             self.explore(&context, &rig.disk, &rig, samples);
-            if nth as usize % recovering_every == 0 {
+            if (nth as usize).is_multiple_of(recovering_every) {
                 self.while_recovering(&context, &rig, &[Crash::KeepAll], samples);
             }
         }
@@ -514,8 +514,9 @@ fn at_every_crash_point_the_log_recovers() {
     let mut totals = Totals::default();
     let depth = Depth { samples: 4, recovering_every: 13 };
     totals.first_opening(depth.samples);
-    for scenario in scenarios() {
-        explore(&mut totals, &scenario, depth);
+    // The last one is a variant, for longer runs.
+    for scenario in &scenarios()[..11] {
+        explore(&mut totals, scenario, depth);
     }
     let distinct = totals.distinct.len();
     println!(

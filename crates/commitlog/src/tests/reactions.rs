@@ -1,13 +1,27 @@
-//! What the log does about each fault of the disk, as far as the log can know.
+//! What the log does about each fault of the disk, as far as the log can know. The table:
+//!
+//! | fault | reaction | test |
+//! |---|---|---|
+//! | torn end | cut | `damage`, `crash_points` |
+//! | bad CRC below the durable or committed mark, or before a frame written later | not opened | `damage` |
+//! | hard state missing, unreadable, older than the log | not opened | `damage`, here |
+//! | one bad sector of the hard state | the other copy | here |
+//! | log shorter than the marks | not opened | `damage`, here |
+//! | failed sync | nothing acknowledged, the log ends; nothing of it believed after a restart until written again | `crash`, here |
+//! | write error, full disk | the log ends, reads go on, no part of the entry is left after a restart | `crash`, here |
+//! | read error | that read fails, or the opening; nothing else | here |
+//! | an entry in the wrong place, or an older one in its place | the read fails; not opened | here |
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use timbermq_simdisk::{Crash, Fate, FaultKind, Pending, SECTOR_BYTES};
+use timbermq_env::{Disk, OpenMode};
+use timbermq_simdisk::{Crash, Fate, FaultKind, Pending, SECTOR_BYTES, SimDisk};
 use timbermq_types::{LogIndex, LogPosition, Term};
 
 use super::harness::*;
+use crate::hard_state::{Found, HardStateFile};
 use crate::segment::HEADER_BYTES;
 use crate::{LogOptions, OpenError};
 
@@ -89,6 +103,72 @@ fn a_vote_that_a_failed_sync_left_in_the_cache_only_costs_no_other() {
 }
 
 #[test]
+fn a_bad_sector_of_the_hard_state_costs_no_vote() {
+    let voted = || {
+        let mut rig = Rig::new(options());
+        rig.append(1, &[100]);
+        for term in 2..5 {
+            rig.vote(term);
+            rig.step();
+        }
+        rig.writer = None;
+        rig.disk.crash(Crash::LoseAll);
+        rig
+    };
+    let path = dir().join("hardstate");
+    let sectors = voted().disk.content(&path).unwrap().len() as u64 / SECTOR_BYTES;
+    for sector in 0..sectors {
+        for zeros in [true, false] {
+            let mut rig = voted();
+            rig.disk.edit(&path, |bytes| {
+                let sector = &mut bytes[(sector * SECTOR_BYTES) as usize..][..SECTOR_BYTES as usize];
+                if zeros { sector.fill(0) } else { sector.iter_mut().for_each(|byte| *byte ^= 0x10) }
+            });
+            rig.crash(Crash::LoseAll);
+            assert_eq!(rig.log.vote().map(|vote| vote.term), Some(Term(4)), "sector {sector}");
+        }
+    }
+}
+
+#[test]
+fn a_hard_state_sector_that_was_not_written_or_elsewhere_costs_no_vote() {
+    for kind in [FaultKind::LostWrite, FaultKind::MisdirectedWrite] {
+        for seed in 0..20 {
+            let mut rig = Rig::new(options());
+            for term in 2..5 {
+                rig.vote(term);
+                rig.step();
+            }
+            rig.disk.set_fault_rates(seed, timbermq_simdisk::FaultRates::default());
+            rig.disk.arm(kind, 0);
+            rig.vote(5);
+            rig.step();
+            assert!(!rig.disk.damage().is_empty());
+            rig.crash(Crash::LoseAll);
+            assert_eq!(rig.log.vote().map(|vote| vote.term), Some(Term(5)), "{kind:?} {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_hard_state_from_before_the_last_vote_is_refused() {
+    let mut rig = Rig::new(options());
+    let path = dir().join("hardstate");
+    rig.vote(2);
+    rig.append(2, &[10]);
+    rig.step();
+    let old = rig.disk.copy(&path).unwrap();
+    rig.vote(3);
+    rig.append(3, &[10]);
+    rig.step();
+    rig.writer = None;
+    rig.disk.crash(Crash::KeepAll);
+    assert!(rig.disk.restore(&path, &old));
+    let error = reopen(&rig.disk, &rig.options, 9).err().expect("it may have voted since");
+    assert!(matches!(error, OpenError::HardState { .. }), "{error}");
+}
+
+#[test]
 fn an_entry_in_the_wrong_place_is_not_served() {
     let (rig, path) = eight(uncached());
     // Entry 5 over entry 2, both intact.
@@ -116,6 +196,23 @@ fn an_older_entry_in_the_place_of_a_newer_one_is_not_served() {
     invalid(rig.log.entry_at(position));
     invalid(rig.log.read(LogIndex(7), LogIndex(8), 1));
     assert_eq!(rig.log.read(LogIndex(5), LogIndex(6), 1).unwrap()[0].entry.id, id(2, 5));
+}
+
+#[test]
+fn older_entries_in_the_place_of_newer_ones_are_refused_at_start() {
+    for from in 5..8 {
+        let (mut rig, path) = eight(options());
+        let old = rig.disk.content(&path).unwrap();
+        rig.change(Change::Truncate(Some(id(1, 4))));
+        rig.append(2, &[500, 500, 500]);
+        rig.step();
+        // The process saw the right ones in the cache when it started; the medium has the old ones.
+        rig.restart();
+        stop(&mut rig);
+        rig.disk.edit(&path, |bytes| bytes[byte_of(from)..byte_of(8)].copy_from_slice(&old[byte_of(from)..byte_of(8)]));
+        let error = reopen(&rig.disk, &rig.options, 9).err().expect("acknowledged entries are not what they were");
+        assert!(matches!(error, OpenError::Damaged { .. }), "{from}: {error}");
+    }
 }
 
 #[test]
@@ -184,4 +281,119 @@ fn after_a_failed_write_reads_go_on_and_a_restart_finds_what_was_acknowledged() 
         rig.restart();
         rig.check();
     }
+}
+
+/// What the marks on the medium say after a loss of power: entries below are never lost silently.
+fn marked_durable(disk: &SimDisk) -> u64 {
+    match HardStateFile::find(disk, &dir()).unwrap() {
+        Found::State(_, state) => state.durable,
+        _ => 0,
+    }
+}
+
+/// A log that fills segments, votes, truncates and purges.
+fn busy(rig: &mut Rig) {
+    for round in 0..12u64 {
+        rig.append(1 + round / 3, &[400, 90]);
+        rig.step();
+        if round % 4 == 1 {
+            rig.vote(2 + round);
+            rig.step();
+        }
+    }
+    rig.change(Change::Truncate(Some(id(4, 20))));
+    rig.append(5, &[400, 90, 700]);
+    rig.step();
+    rig.change(Change::Purge(id(2, 9)));
+    rig.append(5, &[400, 90, 3000]);
+    rig.step();
+}
+
+#[test]
+fn writes_that_the_disk_loses_or_misplaces_are_found_out() {
+    let (mut refused, mut whole, mut failing, mut short) = (0, 0, 0, 0);
+    for kind in [FaultKind::LostWrite, FaultKind::MisdirectedWrite] {
+        for nth in 0..40 {
+            for seed in 0..4 {
+                let mut rig = Rig::new(options());
+                rig.disk.set_fault_rates(seed, timbermq_simdisk::FaultRates::default());
+                rig.disk.arm(kind, nth);
+                busy(&mut rig);
+                rig.writer = None;
+                rig.disk.crash(Crash::Random(nth));
+                let marked = marked_durable(&rig.disk);
+                let acknowledged = rig.acknowledged.load(Ordering::SeqCst);
+                match reopen(&rig.disk, &rig.options, 9) {
+                    Err(OpenError::Io { path, source, .. }) => panic!("{}: {source}", path.display()),
+                    Err(_) => refused += 1,
+                    Ok((log, _recovery)) => {
+                        match (rig.find_match(&log, acknowledged), rig.find_match(&log, 0)) {
+                            (Ok(_), _) => whole += 1,
+                            // Nothing on the disk says that there was more.
+                            (Err(_), Ok(_)) if log.end_position().0 >= marked => short += 1,
+                            // A finished segment is not read at start.
+                            (Err(seen), Err(_)) if seen.last().is_some_and(|last| last.contains("InvalidData")) => {
+                                failing += 1;
+                            }
+                            (Err(seen), _) => panic!("{kind:?} {nth} {seed}, marked {marked}: {seen:#?}"),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("refused {refused}, whole {whole}, failing reads {failing}, short {short}");
+    assert!(refused > 20 && whole > 20 && failing > 0);
+}
+
+#[test]
+fn a_file_that_is_old_short_zeroed_or_gone_is_found_out() {
+    let mut rig = Rig::new(options());
+    let mut copies = vec![];
+    for round in 0..6u64 {
+        rig.append(1 + round, &[700, 700, 90]);
+        rig.step();
+        rig.vote(2 + round);
+        rig.step();
+        copies.push(
+            rig.disk.paths().into_iter().map(|path| (path.clone(), rig.disk.copy(&path).unwrap())).collect::<Vec<_>>(),
+        );
+    }
+    rig.append(9, &[40]);
+    rig.step();
+    stop(&mut rig);
+    let mut refused = 0;
+    let mut try_it = |what: String, harm: &dyn Fn(&SimDisk)| {
+        let disk = rig.disk.fork();
+        harm(&disk);
+        match reopen(&disk, &rig.options, 9) {
+            // Finished segments are not read at start.
+            Ok((log, _recovery)) => assert!(
+                rig.model.differs(&log).is_none_or(|difference| difference.contains("InvalidData")),
+                "{what}: {:?}",
+                rig.model.differs(&log)
+            ),
+            Err(OpenError::Io { path, source, .. }) => panic!("{what}: {}: {source}", path.display()),
+            Err(_) => refused += 1,
+        }
+    };
+    for path in rig.disk.paths() {
+        for (age, copy) in copies.iter().enumerate() {
+            if let Some((_, copy)) = copy.iter().find(|(known, _)| *known == path) {
+                try_it(format!("{} of round {age}", path.display()), &|disk| assert!(disk.restore(&path, copy)));
+            }
+        }
+        for bytes in [1, 100, 512, 3000, 100_000] {
+            try_it(format!("{} without {bytes}", path.display()), &|disk| assert!(disk.cut_tail(&path, bytes)));
+            try_it(format!("{} zero {bytes}", path.display()), &|disk| assert!(disk.zero_tail(&path, bytes)));
+        }
+        try_it(format!("{} gone", path.display()), &|disk| assert!(disk.lose(&path)));
+    }
+    assert!(refused > 20, "{refused}");
+    // Nothing at all is a new log: that it must not vote under the old name is for its owner to know.
+    let disk = rig.disk.fork();
+    assert!(disk.wipe());
+    let (log, _recovery) = reopen(&disk, &rig.options, 9).unwrap();
+    assert_eq!((log.last(), log.vote()), (None, None));
+    assert!(disk.open(&dir().join("hardstate"), OpenMode::Read).is_ok());
 }
