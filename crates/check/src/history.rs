@@ -32,7 +32,7 @@
 //! |---|---|
 //! | `process` | the client thread, or whoever observed: operations of one process that overlap in time are allowed |
 //! | `node` | the broker or NameServer that was addressed, or that a fact is about |
-//! | `broker_id` | the BrokerId of the node that answered; 0 leads. A follower that forwards answers as 0 |
+//! | `broker_id` | the BrokerId of the node that answered; 0 leads. Bounds, offsets and configuration are answered in the leader's name, whoever forwards, so there its absence means 0; a pull without it may have been answered by any replica |
 //! | `term` | the Raft term that the answer carries |
 //! | `invoke`, `return` | microseconds of **one** clock for the whole history; no `return`: it never came back |
 //! | `outcome` | `ok`, `fail` or `unknown`, see below |

@@ -40,6 +40,8 @@ fn shown(evidence: &Evidence<'_>, queue: &Queue<'_>, wanted: End) -> Vec<Shown> 
     for (op, operation) in evidence.ops(&queue.bounds).chain(evidence.ops(&queue.pulls)) {
         let offset = match (&operation.action, wanted) {
             (Action::Bound { end, offset, .. }, _) if *end == wanted => *offset,
+            // Who does not say by whom it was answered may have been answered by anybody.
+            (Action::Pull { .. }, _) if operation.broker_id.is_none() => continue,
             (Action::Pull { bounds: Some((min, _)), .. }, End::Min) => *min,
             (Action::Pull { bounds: Some((_, max)), .. }, End::Max) => *max,
             _ => continue,

@@ -73,12 +73,16 @@ fn registrations(evidence: &Evidence<'_>, findings: &mut Findings, leaders: &mut
     let mut seen: HashMap<(Option<Name>, Name), (u64, Micros, u32)> = HashMap::new();
     for op in routes {
         let operation = evidence.op(op);
-        let Action::Route { broker, leader: Some(leader), version: Some(version) } = &operation.action else {
-            continue;
+        let (broker, leader, version) = match &operation.action {
+            _ if operation.outcome != Outcome::Ok => continue,
+            Action::Route { broker, leader: Some(leader), version: Some(version) } => (broker, leader, version),
+            Action::Route { broker, leader: None, .. } => {
+                // One that names nobody has forgotten.
+                seen.remove(&(operation.node, *broker));
+                continue;
+            }
+            _ => continue,
         };
-        if operation.outcome != Outcome::Ok {
-            continue;
-        }
         findings.examined(1);
         lead(evidence, findings, leaders, (*version, *leader, op));
         let key = (operation.node, *broker);

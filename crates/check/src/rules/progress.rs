@@ -189,11 +189,14 @@ fn sweep(evidence: &Evidence<'_>, findings: &mut Findings, key: Key, accesses: &
     returns.sort_by_key(|access| (access.returned, access.op));
     let mut returns = returns.into_iter().peekable();
     let mut certain: Option<(Level, &Access)> = None;
+    let mut seen = Stairs::default();
     let mut lowering = Lowering::default();
-    let mut stored: BTreeMap<Level, Micros> = BTreeMap::new();
+    // By level: when it was first stored, and until when a store of it can take effect.
+    let mut stored: BTreeMap<Level, (Micros, Micros)> = BTreeMap::new();
     let mut wrong = false;
     for (index, access) in accesses.iter().enumerate() {
         while let Some(before) = returns.next_if(|before| before.returned < access.invoke) {
+            seen.add(before);
             let level = lowering.cap(level(before), before.invoke);
             if certain.is_none_or(|(known, _)| level > known) {
                 certain = Some((level, before));
@@ -201,42 +204,41 @@ fn sweep(evidence: &Evidence<'_>, findings: &mut Findings, key: Key, accesses: &
         }
         match access.step {
             Step::Store { level, lowers, .. } => {
-                stored.entry(level).or_insert(access.invoke);
+                let times = stored.entry(level).or_insert((access.invoke, access.returned));
+                times.1 = times.1.max(access.returned);
                 if lowers {
                     lowering.add(level, access.returned);
                     certain = certain.map(|(known, by)| (known.min(level), by));
                 }
             }
             Step::Query { level } => {
-                // What began while the question was under way may have gone back before the answer.
-                let lowest = accesses[index..]
-                    .iter()
-                    .take_while(|other| other.invoke <= access.returned)
-                    .filter_map(|other| match other.step {
-                        Step::Store { level, lowers: true, .. } => Some(level),
-                        _ => None,
-                    })
-                    .min();
-                if let Some((known, by)) = certain.filter(|(known, _)| level < (*known).min(lowest.unwrap_or(*known))) {
+                // Stores that began while the question was under way may have come before the answer.
+                let meanwhile = accesses[index..].iter().take_while(|other| other.invoke <= access.returned);
+                let meanwhile = meanwhile.filter_map(|other| match other.step {
+                    Step::Store { level, lowers, .. } => Some((level, lowers)),
+                    Step::Query { .. } => None,
+                });
+                let lowest = meanwhile.clone().filter(|(_, lowers)| *lowers).map(|(level, _)| level).min();
+                let below = certain.filter(|(known, _)| level < (*known).min(lowest.unwrap_or(*known)));
+                // Whatever went back in between, a lower level than was seen must have been stored after that.
+                let unexplained = seen.above(level).filter(|before| {
+                    stored.get(&level).is_none_or(|(_, last)| *last < before.invoke)
+                        && !meanwhile.clone().any(|(stored, _)| stored == level)
+                });
+                if let Some(by) = below.map(|(_, by)| by).or(unexplained) {
                     wrong = true;
                     findings.violation(&[by.op, access.op], || {
-                        format!(
-                            "{}: {} was stored at {}, and {} told at {}",
-                            name(evidence, key),
-                            words(known),
-                            at(by.returned),
-                            words(level),
-                            at(access.invoke)
-                        )
+                        let (name, known) = (name(evidence, key), words(self::level(by)));
+                        let (since, asked) = (at(by.returned), at(access.invoke));
+                        format!("{name}: {known} was there at {since}, and {} told at {asked}", words(level))
                     });
                 }
             }
         }
     }
-    // A broker may answer 0 while nothing is stored.
     for access in accesses.iter().filter(|_| has_stores) {
         if let Step::Query { level: told @ 2.. } = access.step
-            && stored.get(&told).is_none_or(|since| *since > access.returned)
+            && stored.get(&told).is_none_or(|(since, _)| *since > access.returned)
         {
             wrong = true;
             findings.violation(&[access.op], || {
@@ -248,8 +250,30 @@ fn sweep(evidence: &Evidence<'_>, findings: &mut Findings, key: Key, accesses: &
     wrong
 }
 
+/// Answers and stores that had returned: of those that are lower, only the later ones.
+#[derive(Debug, Default)]
+struct Stairs<'a>(Vec<&'a Access>);
+
+impl<'a> Stairs<'a> {
+    fn add(&mut self, access: &'a Access) {
+        let covers = |one: &Access, other: &Access| level(one) >= level(other) && one.invoke >= other.invoke;
+        if !self.0.iter().any(|known| covers(known, access)) {
+            self.0.retain(|known| !covers(access, known));
+            self.0.push(access);
+        }
+    }
+
+    /// The latest that is above a level.
+    fn above(&self, than: Level) -> Option<&'a Access> {
+        self.0.iter().copied().filter(|known| level(known) > than).max_by_key(|known| known.invoke)
+    }
+}
+
+/// What is certainly stored because of this.
 fn level(access: &Access) -> Level {
     match access.step {
+        // A broker may tell 0 while nothing is stored.
+        Step::Query { level: 1 } => 0,
         Step::Store { level, .. } | Step::Query { level } => level,
     }
 }

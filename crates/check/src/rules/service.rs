@@ -33,8 +33,10 @@ fn liveness(evidence: &Evidence<'_>, findings: &mut Findings) {
     for (op, operation) in evidence.ops(&evidence.by_kind.services) {
         let Action::Service { topic, queue } = &operation.action else { continue };
         findings.examined(1);
-        served.insert((*topic, *queue));
         let since = healed.map_or(operation.invoke, |(healed, _)| healed);
+        if operation.returned >= since {
+            served.insert((*topic, *queue));
+        }
         let name = || format!("{}/{queue}", evidence.text(*topic));
         let mut operations = vec![op];
         operations.extend(healed.map(|(_, fault)| fault));
@@ -49,7 +51,7 @@ fn liveness(evidence: &Evidence<'_>, findings: &mut Findings) {
             });
         }
     }
-    if !served.is_empty() {
+    if !evidence.by_kind.services.is_empty() {
         for queue in evidence.queues.iter().filter(|queue| queue.kind == Kind::Plain && !queue.acks.is_empty()) {
             if !served.contains(&(queue.topic, queue.queue)) {
                 let name = || format!("{}/{}", evidence.text(queue.topic), queue.queue);

@@ -1,6 +1,6 @@
 //! Valid, invalid, unknown: and unknown is never a pass.
 
-use timbermq_check::history::{Action, End, Found, MessageId, NEVER, Operation, Outcome, PullStatus};
+use timbermq_check::history::{Action, End, FaultKind, Found, MessageId, NEVER, Operation, Outcome, PullStatus};
 use timbermq_check::{History, Id, Options, Verdict, check};
 
 /// A history of one producer, whose messages stand where their acknowledgements say.
@@ -144,6 +144,97 @@ fn a_search_that_is_too_hard_is_unknown() {
     assert!(!report.is_valid());
     let enough = check(&history, &Options { search_steps_max: 2_000_000, ..Options::default() });
     assert_eq!(enough.row(Id::new(11)).verdict, Verdict::Invalid);
+}
+
+/// Without the search, as on long histories: a store whose end nobody knows excuses a step back to its own value only.
+#[test]
+fn an_open_store_does_not_excuse_every_step_back() {
+    let told = |last: u64| {
+        let mut history = sends(20, true);
+        let (group, topic) = (|| "g".to_owned(), || "t".to_owned());
+        let mut note = |at: u64, outcome: Outcome, action: Action<String>| {
+            history.push_named(Operation { outcome, ..Operation::new("c".to_owned(), at, at + 5, action) });
+        };
+        let store = |offset| Action::StoreOffset { group: group(), topic: topic(), queue: 0, offset, reset: false };
+        let query = |offset| Action::QueryOffset { group: group(), topic: topic(), queue: 0, offset };
+        note(0, Outcome::Ok, query(None));
+        note(10, Outcome::Unknown, store(2));
+        note(20, Outcome::Ok, store(5));
+        note(30, Outcome::Ok, store(9));
+        note(40, Outcome::Ok, query(Some(last)));
+        let sweep_only = Options { search_calls_max: 0, ..Options::default() };
+        check(&history, &sweep_only).row(Id::new(11)).verdict.clone()
+    };
+    assert_eq!(told(9), Verdict::Valid);
+    assert_eq!(told(2), Verdict::Valid, "the open store may have come last");
+    assert_eq!(told(5), Verdict::Invalid);
+}
+
+/// The stored offset that a broker makes up while nothing is stored is no progress.
+#[test]
+fn zero_may_be_told_while_nothing_is_stored() {
+    let mut history = sends(20, true);
+    for (at, offset) in [(0, Some(0)), (10, None), (20, Some(0))] {
+        let query = Action::QueryOffset { group: "g".to_owned(), topic: "t".to_owned(), queue: 0, offset };
+        history.push_named(Operation::new("c".to_owned(), at, at + 5, query));
+    }
+    assert_eq!(check(&history, &Options::default()).row(Id::new(11)).verdict, Verdict::Valid);
+}
+
+/// What a replica that nobody knows says about the end of a queue is not judged as the leader's word.
+#[test]
+fn bounds_of_a_pull_count_only_with_the_name_of_who_answered() {
+    for (broker_id, expected) in [(None, true), (Some(2), true), (Some(0), false)] {
+        let mut history = sends(20, true);
+        let pull = Action::Pull {
+            group: None,
+            topic: "t".to_owned(),
+            queue: 0,
+            from: 10,
+            tags: vec![],
+            status: PullStatus::Read,
+            messages: vec![],
+            next: 10,
+            bounds: Some((0, 10)),
+        };
+        history.push_named(Operation { broker_id, ..Operation::new("c".to_owned(), 900, 905, pull) });
+        assert_eq!(check(&history, &Options::default()).is_valid(), expected, "{broker_id:?}");
+    }
+}
+
+#[test]
+fn a_queue_that_worked_only_before_the_last_fault_has_not_been_tried() {
+    let mut history = sends(20, true);
+    let service = Action::Service { topic: "t".to_owned(), queue: 0 };
+    history.push_named(Operation::new("observer".to_owned(), 300, 400, service));
+    let fault = Action::Fault { kind: FaultKind::Network, detail: None, nodes: vec![] };
+    history.push_named(Operation::new("nemesis".to_owned(), 200, 350, fault.clone()));
+    assert!(check(&history, &Options::default()).is_valid());
+    history.push_named(Operation::new("nemesis".to_owned(), 500, 600, fault));
+    let report = check(&history, &Options::default());
+    assert!(matches!(&report.row(Id::new(30)).verdict, Verdict::Unknown(why) if why.contains("not tried")), "{report}");
+}
+
+#[test]
+fn a_name_server_that_names_nobody_has_forgotten() {
+    for forgets in [true, false] {
+        let mut history = sends(20, true);
+        let mut route = |at: u64, leader: Option<(&str, u64)>| {
+            let action = Action::Route {
+                broker: "b".to_owned(),
+                leader: leader.map(|leader| leader.0.to_owned()),
+                version: leader.map(|leader| leader.1),
+            };
+            let server = Some("ns1".to_owned());
+            history.push_named(Operation { node: server, ..Operation::new("o".to_owned(), at, at, action) });
+        };
+        route(10, Some(("1", 7)));
+        if forgets {
+            route(20, None);
+        }
+        route(30, Some(("2", 6)));
+        assert_eq!(check(&history, &Options::default()).is_valid(), forgets);
+    }
 }
 
 #[test]
