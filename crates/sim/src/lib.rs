@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod entropy;
 pub mod faults;
+pub mod gate;
 pub mod host;
 pub mod net;
 pub mod node;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use timbermq_sim::options::{FaultGroup, Options};
 use timbermq_sim::run::Run;
 use timbermq_sim::runner::{self, Plan};
 use timbermq_sim::trace::{Trace, What};
-use timbermq_sim::entropy;
+use timbermq_sim::{entropy, gate};
 
 #[derive(Parser)]
 #[command(about = "Deterministic simulation of TimberMQ clusters")]
@@ -25,8 +25,13 @@ struct Cli {
 enum Verb {
     /// Runs one seed in this process and prints its summary.
     Seed(SeedArgs),
-    /// Runs many seeds, a process for each.
+    /// Runs many seeds, a process for each, and has some of them repeat themselves.
     Run(RunArgs),
+    /// Finds the fewest groups of faults with which a seed still fails.
+    Minimise {
+        /// The seed.
+        seed: u64,
+    },
 }
 
 /// What a run can do without, and what of it is shown.
@@ -82,6 +87,18 @@ struct RunArgs {
     /// Stops at the first seed that fails.
     #[arg(long)]
     first_failure: bool,
+    /// Seeds that are run twice, and must say the same to the last byte.
+    #[arg(long, default_value_t = 0)]
+    repeat: u64,
+    /// Bug to plant in every process; see the catalogue.
+    #[arg(long, value_name = "NAME")]
+    bug: Option<String>,
+    /// Appends the totals to a ledger, as a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// The version of the code, for the ledger.
+    #[arg(long, default_value = "unknown")]
+    revision: String,
     /// Prints one JSON object on the last line.
     #[arg(long)]
     json: bool,
@@ -105,6 +122,7 @@ fn main() -> ExitCode {
     let outcome = match verb {
         Verb::Seed(args) => seed(&args),
         Verb::Run(args) => run(&args),
+        Verb::Minimise { seed } => minimise(seed),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -149,14 +167,13 @@ fn seed(args: &SeedArgs) -> Result<bool, String> {
 
 fn run(args: &RunArgs) -> Result<bool, String> {
     let plan = Plan {
-        from: args.from,
         seeds: args.seeds,
         jobs: args.jobs.max(1),
         limit: args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
-        seed_limit: Duration::from_secs(120),
         first_failure: args.first_failure,
         arguments: args.arguments.clone(),
-        environment: Vec::new(),
+        environment: args.bug.iter().map(|bug| (timbermq_bugs::VARIABLE.to_owned(), bug.clone())).collect(),
+        ..Plan::one(args.from)
     };
     let totals = runner::run(&plan, |result| {
         if !result.failures.is_empty() {
@@ -176,8 +193,63 @@ fn run(args: &RunArgs) -> Result<bool, String> {
         totals.cpu_s,
         totals.faults
     );
-    if args.json {
-        println!("{}", totals.json());
+    let mut json = totals.json();
+    let mut passed = totals.failed.is_empty();
+    if args.repeat > 0 {
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let gate = gate::run(args.from, args.repeat, dir.path()).map_err(|error| error.to_string())?;
+        println!(
+            "{} of {} seeds repeat themselves in another process, {} bytes of trace each way; {} of {} controls differ",
+            gate.identical, gate.seeds, gate.bytes, gate.differ, gate.controls
+        );
+        json["trace_identical"] = gate.identical.into();
+        json["trace_compared"] = gate.seeds.into();
+        json["trace_bytes"] = gate.bytes.into();
+        json["controls_differ"] = gate.differ.into();
+        json["controls"] = gate.controls.into();
+        passed &= gate.is_passed();
     }
-    Ok(totals.failed.is_empty())
+    if let Some(path) = &args.ledger {
+        append(path, &args.revision, &totals).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if args.json {
+        println!("{json}");
+    }
+    Ok(passed)
+}
+
+/// Adds a line to the ledger of recorded runs.
+fn append(path: &std::path::Path, revision: &str, totals: &runner::Totals) -> std::io::Result<()> {
+    let mut json = totals.json();
+    json["revision"] = revision.into();
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    writeln!(file, "{json}")
+}
+
+/// Takes groups of faults away one after the other, as long as the seed goes on failing.
+fn minimise(seed: u64) -> Result<bool, String> {
+    let fails = |groups: &BTreeSet<FaultGroup>| -> Result<Option<String>, String> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        for group in FaultGroup::ALL.into_iter().filter(|group| !groups.contains(group)) {
+            arguments.extend(["--without".into(), group.name().into()]);
+        }
+        let plan = Plan { arguments, ..Plan::one(seed) };
+        let totals = runner::run(&plan, |_| {}).map_err(|error| error.to_string())?;
+        Ok(totals.failed.first().map(|result| result.failures.join("; ")))
+    };
+    let mut groups = Options::of(seed).faults;
+    let Some(mut why) = fails(&groups)? else {
+        println!("seed {seed} does not fail");
+        return Ok(true);
+    };
+    for group in groups.clone() {
+        let mut fewer = groups.clone();
+        fewer.remove(&group);
+        if let Some(still) = fails(&fewer)? {
+            (groups, why) = (fewer, still);
+        }
+    }
+    let names: Vec<&str> = groups.iter().map(|group| group.name()).collect();
+    println!("seed {seed} fails with {}: {why}", if names.is_empty() { "no fault at all".into() } else { names.join(", ") });
+    Ok(false)
 }

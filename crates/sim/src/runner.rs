@@ -30,6 +30,23 @@ pub struct Plan {
     pub environment: Vec<(String, String)>,
 }
 
+impl Plan {
+    /// One seed, as it is.
+    #[must_use]
+    pub fn one(seed: u64) -> Self {
+        Self {
+            from: seed,
+            seeds: 1,
+            jobs: 1,
+            limit: None,
+            seed_limit: Duration::from_secs(120),
+            first_failure: false,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+}
+
 /// How one seed ended.
 #[derive(Clone, Debug)]
 pub struct SeedResult {

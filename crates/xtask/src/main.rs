@@ -13,6 +13,7 @@ mod rocksdb;
 mod run;
 mod seeded_bugs;
 mod setup;
+mod sim;
 mod tsan;
 mod workspace;
 
@@ -118,6 +119,21 @@ const TASKS: &[Task] = &[
         usage: "models [ARGS OF timbermq-model run]... | models trace ARGS...",
         details: "TLC, the second engine, is fetched once and needs java; without either it is left out, and said to be.",
         run: |args| status(&mut models::command(&setup::prepare()?, after_dashes(args))?),
+    },
+    Task {
+        name: "sim",
+        about: "run whole clusters in simulation",
+        usage: "sim [--seeds N] [--from S] [--minutes M] [--repeat N] [--bug NAME] [--record] [--json] | sim --seed S [--trace] | sim minimise S",
+        details: "  --seeds N     how many seeds, each in a process of its own; 100 unless given\n  \
+                  --from S      the first one; 1 unless given\n  \
+                  --minutes M   begin no seed after that\n  \
+                  --repeat N    run the first N seeds twice more, in two processes each, which must say the same to the last\n                \
+                                byte, and the controls, which must not\n  \
+                  --bug NAME    plant a bug of the catalogue\n  \
+                  --record      add the totals to the ledger\n  \
+                  --seed S      run one seed; --trace shows what happens in it\n  \
+                  minimise S    find the fewest groups of faults with which a seed still fails",
+        run: |args| status(&mut sim::command(&setup::prepare()?, after_dashes(args))?),
     },
     Task {
         name: "seeded-bugs",
