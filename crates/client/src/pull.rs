@@ -59,9 +59,33 @@ impl Client {
         let ask = Ask {
             topic: Some(&queue.topic),
             broker_name: &queue.broker_name,
-            request: self.pull_request(queue, offset, max, suspend),
+            request: self.pull_request(queue, offset, max, suspend, ALL),
             timeout: self.shared.config.timeout + suspended,
             suspend: suspended,
+            repeat: Repeat::Harmless,
+            accept: &ANSWERS,
+        };
+        read_answer(self.ask_group(ask).await?)
+    }
+
+    /// Pulls up to `max` messages whose tags the subscription `expression` (`a || b`) names, from `offset` on. The broker goes by
+    /// hashes of tags: what only shares a hash with a wanted one comes too.
+    ///
+    /// # Errors
+    /// As [`Client::pull`].
+    pub async fn pull_tagged(
+        &self,
+        queue: &MessageQueue,
+        offset: i64,
+        max: i32,
+        expression: &str,
+    ) -> Result<PullResult, ClientError> {
+        let ask = Ask {
+            topic: Some(&queue.topic),
+            broker_name: &queue.broker_name,
+            request: self.pull_request(queue, offset, max, None, expression),
+            timeout: self.shared.config.timeout,
+            suspend: Duration::ZERO,
             repeat: Repeat::Harmless,
             accept: &ANSWERS,
         };
@@ -79,7 +103,7 @@ impl Client {
         offset: i64,
         max: i32,
     ) -> Result<PullResult, ClientError> {
-        let request = self.pull_request(queue, offset, max, None);
+        let request = self.pull_request(queue, offset, max, None, ALL);
         read_answer(self.ask(addr, request, self.shared.config.timeout, &ANSWERS).await?)
     }
 
@@ -89,6 +113,7 @@ impl Client {
         offset: i64,
         max: i32,
         suspend: Option<Duration>,
+        expression: &str,
     ) -> RemotingCommand {
         let sys_flag = PULL_SUBSCRIPTION | if suspend.is_some() { PULL_SUSPEND } else { 0 };
         let suspend = suspend.unwrap_or(Duration::ZERO);
@@ -101,7 +126,7 @@ impl Client {
             sys_flag,
             commit_offset: 0,
             suspend_timeout_millis: i64::try_from(suspend.as_millis()).unwrap_or(i64::MAX),
-            subscription: Some("*".to_owned()),
+            subscription: Some(expression.to_owned()),
             sub_version: 0,
             expression_type: Some(TAG_EXPRESSION.to_owned()),
             max_msg_bytes: None,
@@ -113,6 +138,8 @@ impl Client {
     }
 }
 
+/// The subscription to everything.
+const ALL: &str = "*";
 /// Codes besides SUCCESS that a pull is answered with.
 const ANSWERS: [ResponseCode; 3] =
     [ResponseCode::PULL_NOT_FOUND, ResponseCode::PULL_RETRY_IMMEDIATELY, ResponseCode::PULL_OFFSET_MOVED];

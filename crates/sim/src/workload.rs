@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use timbermq_check::history::{
-    Action, Batch, Consumed, End, Found, History, MessageId, Micros, Operation, Outcome, PullStatus,
+    Action, Batch, Consumed, End, Found, History, Located, MessageId, Micros, Operation, Outcome, PullStatus,
 };
 use timbermq_client::{
     BatchMessage, Client, ClientConfig, ClientError, Message, MessageQueue, PullResult, QueueChoice, RemotingCommand,
@@ -14,6 +14,7 @@ use timbermq_client::{
 };
 use timbermq_env::Env;
 use timbermq_remoting::body::{JsonBody, LockBatchRequest, LockBatchResponse};
+use timbermq_types::UnixMillis;
 
 use crate::node::GROUP;
 use crate::options::{FaultGroup, Options};
@@ -80,8 +81,11 @@ fn body(producer: &str, seq: u64, len: u64) -> Bytes {
     bytes.into()
 }
 
+/// Tags of messages. Two have one hash, and one has a negative hash.
+const TAGS: [&str; 4] = ["Aa", "BB", "payment", "gamma"];
+
 fn tag(seq: u64) -> String {
-    format!("t{}", seq % 3)
+    TAGS[(seq % 4) as usize].to_owned()
 }
 
 fn key(producer: &str, seq: u64) -> String {
@@ -316,6 +320,8 @@ impl Worker {
     async fn reading(self) {
         let client = self.client("readers");
         let mut rng = self.rng();
+        // Key and store time of the last message read.
+        let mut seen: Option<(String, UnixMillis)> = None;
         let mut next = vec![vec![0i64; self.options.queues as usize]; self.options.topics];
         while !self.stopped() {
             let t = rng.below(self.options.topics as u64) as usize;
@@ -336,14 +342,72 @@ impl Worker {
                 }
             };
             let back = replica.is_none() && rng.chance(100);
-            if let Some(result) = self.note_pull(None, &at, from, invoke, answer) {
+            if let Some(result) = self.note_pull(None, &at, from, &[], invoke, answer) {
+                if let Some(message) = result.messages.last() {
+                    let key = message.keys().next().unwrap_or_default().to_owned();
+                    seen = Some((key, message.stored));
+                }
                 next[t][q] = if back { rng.range(unsigned(result.min), unsigned(result.next) + 1) as i64 } else { result.next };
             }
             if rng.chance(200) {
                 self.ask_bounds(&client, &at, &mut rng).await;
             }
+            if rng.chance(150) {
+                self.read_tagged(&client, &at, next[t][q], &mut rng).await;
+            }
+            if let Some((key, stored)) = seen.clone().filter(|_| rng.chance(150)) {
+                self.ask_key(&client, &at.topic, &key).await;
+                self.ask_time(&client, &at, stored).await;
+            }
             self.pause(&mut rng).await;
         }
+    }
+
+    /// Reads the messages of some tags, from a little back.
+    async fn read_tagged(&self, client: &Client, at: &MessageQueue, near: i64, rng: &mut Rng) {
+        let first = rng.below(4) as usize;
+        let tags = &TAGS[first..(first + 1 + rng.below(2) as usize).min(4)];
+        let from = (near - rng.below(20) as i64).max(0);
+        let invoke = self.recorder.now();
+        let answer = client.pull_tagged(at, from, 16, &tags.join(" || ")).await;
+        // A consumer drops what only shares a hash with what it wants.
+        let answer = answer.map(|mut result| {
+            result.messages.retain(|message| message.tags().is_some_and(|tag| tags.contains(&tag)));
+            result
+        });
+        self.note_pull(None, at, from, tags, invoke, answer);
+    }
+
+    async fn ask_key(&self, client: &Client, topic: &str, key: &str) {
+        let invoke = self.recorder.now();
+        let always = UnixMillis(0)..=UnixMillis(i64::MAX.unsigned_abs());
+        let answer = client.query_by_key(topic, key, 64, always).await;
+        let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
+        let located = |message: &Message| {
+            let found = found(message);
+            Located { queue: message.queue_id as u32, offset: found.offset, message: found.message }
+        };
+        let action = Action::QueryKey {
+            topic: topic.to_owned(),
+            key: key.to_owned(),
+            between_ms: None,
+            max: 64,
+            found: answer.map(|messages| messages.iter().map(located).collect()).unwrap_or_default(),
+        };
+        self.recorder.done(&self.name, invoke, outcome, action);
+    }
+
+    async fn ask_time(&self, client: &Client, at: &MessageQueue, stored: UnixMillis) {
+        let invoke = self.recorder.now();
+        let answer = client.search_offset(at, stored).await;
+        let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
+        let action = Action::SearchTime {
+            topic: at.topic.clone(),
+            queue: at.queue_id as u32,
+            time_ms: stored.0,
+            offset: answer.map_or(0, unsigned),
+        };
+        self.recorder.done(&self.name, invoke, outcome, action);
     }
 
     /// Writes a pull down; its result if it has one.
@@ -352,6 +416,7 @@ impl Worker {
         group: Option<&str>,
         at: &MessageQueue,
         from: i64,
+        tags: &[&str],
         invoke: Micros,
         answer: Result<PullResult, ClientError>,
     ) -> Option<PullResult> {
@@ -366,7 +431,7 @@ impl Worker {
             topic: at.topic.clone(),
             queue: at.queue_id as u32,
             from: unsigned(from),
-            tags: Vec::new(),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             status: if moved { PullStatus::Moved } else { PullStatus::Read },
             messages: result.as_ref().map(|result| result.messages.iter().map(found).collect()).unwrap_or_default(),
             next: unsigned(result.as_ref().map_or(from, |result| result.next)),
@@ -438,7 +503,7 @@ impl Worker {
                 let invoke = self.recorder.now();
                 let suspend = Some(Duration::from_millis(rng.below(1500)));
                 let answer = client.pull(&at, from as i64, 16, suspend).await;
-                if let Some(result) = self.note_pull(Some(&group), &at, from as i64, invoke, answer) {
+                if let Some(result) = self.note_pull(Some(&group), &at, from as i64, &[], invoke, answer) {
                     for message in &result.messages {
                         let action = Action::Deliver {
                             group: group.clone(),
