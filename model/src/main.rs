@@ -21,6 +21,18 @@ struct Cli {
 enum Command {
     /// Explore the specifications
     Run(Run),
+    /// Look for a violation of one specification; ends with 1 when there is one
+    Find(Find),
+}
+
+#[derive(Args)]
+struct Find {
+    /// The specification
+    #[arg(long, value_name = "NAME")]
+    spec: String,
+    /// With this seeded bug; without, there must be no violation
+    #[arg(long, value_name = "NAME")]
+    bug: Option<String>,
 }
 
 #[derive(Args)]
@@ -52,8 +64,11 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Run(run) } = Cli::parse();
-    match explore(&run) {
+    let outcome = match Cli::parse().command {
+        Command::Run(run) => explore(&run),
+        Command::Find(find) => holds(&find),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -61,6 +76,26 @@ fn main() -> ExitCode {
             ExitCode::from(3)
         }
     }
+}
+
+/// Whether no violation was found, which is said.
+fn holds(find: &Find) -> Result<bool> {
+    let spec = SPECS.iter().find(|spec| spec.name == find.spec);
+    let Some(spec) = spec else { bail!("there is no specification {}; there are {}", find.spec, names().join(", ")) };
+    let Some(wanted) = &find.bug else {
+        let count = (spec.shared)();
+        println!("{}: {} distinct states, {} violations", spec.name, count.distinct, count.violations.len());
+        return Ok(count.complete && count.violations.is_empty());
+    };
+    let Some(bug) = spec.bugs.iter().find(|bug| *bug == wanted) else {
+        bail!("{} has no seeded bug {wanted}; it has {}", spec.name, spec.bugs.join(", "));
+    };
+    let found = (spec.find)(bug);
+    match &found {
+        Some(found) => println!("{}, {bug}: {} after {} steps", spec.name, found.invariant, found.actions.len()),
+        None => println!("{}, {bug}: no violation", spec.name),
+    }
+    Ok(found.is_none())
 }
 
 /// Whether everything was as it must be.

@@ -63,9 +63,9 @@ impl Layer {
 pub enum State {
     /// It is in the product's code, behind the switch.
     Planted(Bug),
-    /// It would have to be in the consensus engine, whose code is not ours; the models have it.
-    Engine,
-    /// The product does not do what would have to be done wrongly.
+    /// Only a specification has it, for this reason.
+    Modelled(&'static str),
+    /// Nothing can have it, for this reason.
     Absent(&'static str),
 }
 
@@ -92,7 +92,7 @@ impl Entry {
     pub const fn bug(&self) -> Option<Bug> {
         match self.state {
             State::Planted(bug) => Some(bug),
-            State::Engine | State::Absent(_) => None,
+            State::Modelled(_) | State::Absent(_) => None,
         }
     }
 }
@@ -220,25 +220,28 @@ catalogue! {
             "the log is purged before the index has what was purged on disk";
     }
     others {
-        5 "older-term-committed" [1 2] (M) State::Engine,
+        5 "older-term-committed" [1 2] (M) State::Modelled("it would be in the consensus engine, whose code is not ours"),
             "an entry of an older term is committed by counting replicas";
-        39 "membership-before-joint" [1] (M) State::Engine,
-            "a membership is in force before its joint entry is committed";
-        25 "transaction-committed-twice" [16] () State::Absent("there are no transactional messages yet"),
-            "a transaction's commit is applied twice after a failover";
-        26 "rollback-after-commit" [16] () State::Absent("there are no transactional messages yet"),
+        25 "transaction-committed-twice" [16] (M) State::Modelled("there are no transactional messages yet"),
+            "a transaction's commit that comes again makes its message visible again";
+        26 "rollback-after-commit" [16] (M) State::Modelled("there are no transactional messages yet"),
             "a rollback is accepted after the commit";
-        27 "delay-fires-again" [18 7] () State::Absent("there are no delayed messages yet"),
+        27 "delay-fires-again" [18 7] (M) State::Modelled("there are no delayed messages yet"),
             "a delayed message is delivered again after a leader change";
-        28 "delay-on-node-clock" [18] () State::Absent("there are no delayed messages yet"),
-            "the progress of delayed messages is measured on the node's clock";
-        40 "pop-ack-on-old-epoch" [21] () State::Absent("there is no POP consumption yet"),
-            "an acknowledgement of an earlier receipt is accepted";
-        41 "dedupe-window-lost" [7] () State::Absent("there is no deduplication of resent messages yet"),
+        28 "delay-on-node-clock" [18] (M) State::Modelled("there are no delayed messages yet"),
+            "whether a delayed message is due is left to the clock of the node that delivers it";
+        39 "dedupe-window-lost" [7] (M) State::Modelled("there is no deduplication of resent messages yet"),
             "the window of known message ids is lost at a failover";
-        42 "tag-string-not-compared" [19] () State::Absent("tag strings are compared by clients; brokers hand over what matches by hash, as stock ones do"),
+        40 "membership-before-joint" [1]
+            () State::Absent("it would be in the consensus engine, whose code is not ours, and no specification has it"),
+            "a membership is in force before its joint entry is committed";
+        41 "pop-ack-on-old-epoch" [21] () State::Absent("there is no POP consumption yet"),
+            "an acknowledgement of an earlier receipt is accepted";
+        42 "tag-string-not-compared" [19]
+            () State::Absent("tag strings are compared by clients; brokers hand over what matches by hash, as stock ones do"),
             "a tag's hash is compared, its string is not";
-        43 "read-index-without-round" [10] () State::Absent("it is number 15: a read is confirmed by a round to a majority or not at all"),
+        43 "read-index-without-round" [10]
+            () State::Absent("it is number 15: a read is confirmed by a round to a majority or not at all"),
             "a read index is taken without a round of heartbeats";
     }
 }

@@ -19,7 +19,7 @@ use timbermq_bugs::{CATALOGUE, Entry, Layer, State, VARIABLE};
 
 use crate::run::kill_tree;
 use crate::workspace::{Workspace, cargo, without_cargo_variables};
-use detectors::{DETECTORS, Detector, How};
+use detectors::{DETECTORS, Detector, How, MODEL};
 
 /// Longest time of one command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
@@ -80,11 +80,8 @@ impl Options {
             let all = DETECTORS.iter().filter(|(name, _)| *name == entry.name).flat_map(|(_, detectors)| *detectors);
             (entry, all.filter(|detector| self.wants(detector.layer)).collect::<Vec<_>>())
         };
-        // A search of one layer is only about the bugs that it is to see. The engine's are seen by models or not at all.
-        let concerns = |(entry, detectors): &(&Entry, Vec<_>)| {
-            !detectors.is_empty() || self.layers.is_empty() && entry.bug().is_some()
-        };
-        CATALOGUE.iter().filter(named).map(detectors).filter(concerns).collect()
+        // A search of one layer is only about the bugs that it is to see.
+        CATALOGUE.iter().filter(named).map(detectors).filter(|(_, detectors)| !detectors.is_empty()).collect()
     }
 }
 
@@ -137,7 +134,10 @@ impl Row {
             "number": self.entry.number,
             "does": self.entry.sentence,
             "invariants": self.entry.invariants.iter().map(|i| format!("I{i}")).collect::<Vec<_>>(),
-            "engine": self.entry.state == State::Engine,
+            "only_modelled": match self.entry.state {
+                State::Modelled(why) => Some(why),
+                State::Planted(_) | State::Absent(_) => None,
+            },
             "caught": caught,
             "missed": missed,
         })
@@ -192,7 +192,7 @@ fn summary(rows: &[Row]) -> Value {
         .iter()
         .filter_map(|entry| match entry.state {
             State::Absent(why) => Some(json!({"name": entry.name, "number": entry.number, "why": why})),
-            State::Planted(_) | State::Engine => None,
+            State::Planted(_) | State::Modelled(_) => None,
         })
         .collect();
     json!({
@@ -269,7 +269,7 @@ impl Bench {
         let mut tested: Vec<&str> = detectors()
             .filter_map(|detector| match detector.how {
                 How::Tests { package, .. } => Some(package),
-                How::Program { .. } => None,
+                How::Program { .. } | How::Model { .. } => None,
             })
             .collect();
         tested.sort_unstable();
@@ -284,6 +284,7 @@ impl Bench {
             .filter_map(|detector| match detector.how {
                 How::Tests { .. } => None,
                 How::Program { package, profile, .. } => Some((package, profile)),
+                How::Model { .. } => Some((MODEL, "release")),
             })
             .collect();
         programs.sort_unstable();
@@ -368,6 +369,12 @@ impl Bench {
             How::Program { args, .. } => {
                 command.args(args);
             }
+            How::Model { spec, bug: its_bug } => {
+                command.args(["find", "--spec", spec]);
+                if bug.is_some() {
+                    command.args(["--bug", its_bug]);
+                }
+            }
         }
         Ok(command)
     }
@@ -432,8 +439,7 @@ mod tests {
         for entry in CATALOGUE {
             let rows = DETECTORS.iter().filter(|(name, _)| *name == entry.name).count();
             match entry.state {
-                State::Planted(_) => assert_eq!(rows, 1, "{}", entry.name),
-                State::Engine => assert!(rows <= 1, "{}", entry.name),
+                State::Planted(_) | State::Modelled(_) => assert_eq!(rows, 1, "{}", entry.name),
                 State::Absent(_) => assert_eq!(rows, 0, "{}", entry.name),
             }
         }

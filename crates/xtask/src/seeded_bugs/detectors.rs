@@ -26,6 +26,8 @@ pub enum How {
     /// A program that ends with 1 when it finds a violation, and with 0 when it does not; the bug is planted by the
     /// environment.
     Program { package: &'static str, profile: &'static str, args: &'static [&'static str] },
+    /// A specification, which has the bug under a name of its own.
+    Model { spec: &'static str, bug: &'static str },
 }
 
 impl Detector {
@@ -37,6 +39,7 @@ impl Detector {
                 format!("{package}{target} {}", names.join(" "))
             }
             How::Program { package, args, .. } => format!("{package} {}", args.join(" ")),
+            How::Model { spec, bug } => format!("{MODEL} find --spec {spec} --bug {bug}"),
         }
     }
 
@@ -46,6 +49,7 @@ impl Detector {
         match self.how {
             How::Tests { package, target, .. } => (dir(package), target),
             How::Program { package, .. } => (dir(package), package),
+            How::Model { .. } => (dir(MODEL), MODEL),
         }
     }
 
@@ -56,7 +60,7 @@ impl Detector {
             // What is not a failed test must be the end of the process: something died of the bug.
             (How::Tests { .. }, None) => Ok(()),
             (How::Tests { .. }, Some(_)) if output.contains("test result: FAILED") => Ok(()),
-            (How::Program { .. }, Some(1)) => Ok(()),
+            (How::Program { .. } | How::Model { .. }, Some(1)) => Ok(()),
             (_, code) => Err(format!("it ended with {code:?}, which is no verdict")),
         }
     }
@@ -86,6 +90,13 @@ const fn unit(package: &'static str, target: &'static str, names: &'static [&'st
     tests(Layer::Unit, package, target, names)
 }
 
+/// The program that explores specifications.
+pub const MODEL: &str = "timbermq-model";
+
+const fn model(spec: &'static str, bug: &'static str) -> Detector {
+    Detector { layer: Layer::Model, how: How::Model { spec, bug } }
+}
+
 /// Crash points, damage and failing disks, enumerated.
 const fn crash(names: &'static [&'static str]) -> Detector {
     tests(Layer::Crash, "timbermq-commitlog", "lib", names)
@@ -113,17 +124,26 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
     ),
     (
         "leader-counts-unsynced",
-        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]), SIMULATED],
+        &[
+            unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]),
+            model("log_store", "leader_counts_unsynced"),
+            SIMULATED,
+        ],
     ),
     (
         "follower-acks-unsynced",
-        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]), SIMULATED],
+        &[
+            unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]),
+            model("log_store", "ack_unsynced"),
+            SIMULATED,
+        ],
     ),
     (
         "vote-in-memory",
         &[
             unit("timbermq-commitlog", "lib", &["tests::random::after_any_crash_the_log_is_what_it_promised"]),
             crash(&["tests::crash::a_crash_after_any_operation_loses_nothing_acknowledged"]),
+            model("log_store", "vote_unsynced"),
             SIMULATED,
         ],
     ),
@@ -149,7 +169,14 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
             SIMULATED,
         ],
     ),
-    ("applied-apart", &[unit("timbermq-machine", "lib", &["and_the_log_give_the_same_state"]), SIMULATED]),
+    (
+        "applied-apart",
+        &[
+            unit("timbermq-machine", "lib", &["and_the_log_give_the_same_state"]),
+            model("dispatch", "applied_apart"),
+            SIMULATED,
+        ],
+    ),
     (
         "torn-tail-anywhere",
         &[
@@ -215,7 +242,11 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
     ),
     (
         "pull-above-commit",
-        &[unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]), SIMULATED],
+        &[
+            unit("timbermq-replica", "cluster", &["what_only_one_replica_has_on_disk_is_applied_nowhere"]),
+            model("dispatch", "apply_uncommitted"),
+            SIMULATED,
+        ],
     ),
     (
         "offset-counter-cached",
@@ -225,6 +256,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
         "served-before-applied",
         &[
             unit("timbermq-replica", "cluster", &["a_new_leader_serves_nothing_before_it_has_applied_everything"]),
+            model("order_lock", "before_start"),
             SIMULATED,
         ],
     ),
@@ -237,6 +269,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
                 "broker",
                 &["register::registrations_carry_the_term_and_a_leader_without_a_majority_sends_none"],
             ),
+            model("group_role", "no_fence"),
             SIMULATED,
         ],
     ),
@@ -248,12 +281,17 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
                 "broker",
                 &["offsets::commits_are_stored_with_and_without_an_answer_and_with_a_pull"],
             ),
+            model("offsets", "in_flight"),
             SIMULATED,
         ],
     ),
     (
         "late-commit-lowers",
-        &[unit("timbermq-broker", "broker", &["offsets::only_the_present_owner_may_lower_an_offset"]), SIMULATED],
+        &[
+            unit("timbermq-broker", "broker", &["offsets::only_the_present_owner_may_lower_an_offset"]),
+            model("offsets", "late_commit"),
+            SIMULATED,
+        ],
     ),
     (
         "locks-not-replicated",
@@ -263,6 +301,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
                 "lib",
                 &["tests::scenarios::a_lock_lasts_until_its_expiry_and_a_new_leader_lets_it_live"],
             ),
+            model("order_lock", "unlogged"),
             SIMULATED,
         ],
     ),
@@ -274,6 +313,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
                 "lib",
                 &["tests::scenarios::a_lock_lasts_until_its_expiry_and_a_new_leader_lets_it_live"],
             ),
+            model("order_lock", "takeover"),
             SIMULATED,
         ],
     ),
@@ -321,6 +361,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
                 "cluster",
                 &["nothing_is_applied_before_it_is_durable_here_and_heartbeats_do_not_wait_for_the_disk"],
             ),
+            model("dispatch", "gate_open"),
             SIMULATED,
         ],
     ),
@@ -348,4 +389,10 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
         "purge-before-index",
         &[unit("timbermq-replica", "cluster", &["what_was_purged_is_in_the_index_after_a_power_cut"]), SIMULATED],
     ),
+    ("older-term-committed", &[model("log_store", "older_term")]),
+    ("transaction-committed-twice", &[model("transaction", "applied_twice")]),
+    ("rollback-after-commit", &[model("transaction", "overturned")]),
+    ("delay-fires-again", &[model("delay", "fires_again")]),
+    ("delay-on-node-clock", &[model("delay", "trusts_driver")]),
+    ("dedupe-window-lost", &[model("dedupe", "window_lost")]),
 ];
