@@ -46,6 +46,8 @@ fn store_error(doing: &str, error: &rocksdb::Error) -> StoreError {
     let text = format!("{doing}: {error}");
     match error.kind() {
         ErrorKind::Corruption => StoreError::Damaged(text),
+        // The directory itself is there: what is missing is a file that another one names.
+        ErrorKind::IOError if text.contains("No such file or directory") => StoreError::Damaged(text),
         _ => StoreError::Failed(text),
     }
 }

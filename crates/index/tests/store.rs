@@ -281,6 +281,26 @@ fn a_damaged_directory_is_told_apart_from_one_in_use() {
 }
 
 #[test]
+fn a_directory_without_a_file_it_needs_is_damaged() {
+    for missing in ["MANIFEST", ".sst"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        store.put(b"a", Bytes::from_static(b"1"));
+        store.rotate();
+        store.write_frozen(true).unwrap();
+        drop(store);
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.to_string_lossy().contains(missing) {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let error = RocksStore::open(dir.path(), IndexOptions::default()).err().unwrap();
+        assert!(matches!(error, StoreError::Damaged(_)), "{missing}: {error}");
+    }
+}
+
+#[test]
 fn a_store_of_another_thread_can_be_written() {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(open(&dir));

@@ -48,6 +48,8 @@ pub fn tag_hash(tag: &str) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn set(tags: &[&str]) -> Tags {
@@ -80,5 +82,48 @@ mod tests {
         assert_eq!(tag_hash("TagA"), 2_598_919);
         assert_eq!(tag_hash("polygenelubricants"), i32::MIN);
         assert_eq!(tag_hash("\u{1f600}"), 31 * 0xd83d + 0xde00);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Tags with anything but separators around and between them.
+        #[test]
+        fn tags_are_what_stands_between_the_bars(
+            tags in prop::collection::vec("[A-Za-z*|]?[A-Za-z]", 1..8),
+            blanks in prop::collection::vec("[ \t]{0,2}", 16),
+            probe in "[A-Za-z*]{0,2}",
+        ) {
+            let spaced = tags.iter().zip(&blanks).map(|(tag, blank)| format!("{blank}{tag} {blank}"));
+            let expression = spaced.collect::<Vec<_>>().join("||");
+            let parsed = parse_tags(&expression);
+            let mut expected: Vec<String> = Vec::new();
+            for tag in &tags {
+                // A bar at the edge of a tag is not one of a separator, as blanks are between them.
+                if !expected.contains(tag) {
+                    expected.push(tag.clone());
+                }
+            }
+            prop_assert_eq!(&parsed, &Tags::Set(expected.clone()));
+            prop_assert_eq!(parsed.matches(Some(&probe)), expected.contains(&probe));
+            prop_assert_eq!(parse_tags(&expected.join(" || ")), parsed);
+        }
+
+        #[test]
+        fn any_expression_is_understood(expression in "[ABé*| \\t]{0,20}|\\PC{0,20}") {
+            match parse_tags(&expression) {
+                Tags::All => prop_assert!(expression.split("||").all(|tag| matches!(tag.trim(), "" | "*"))),
+                Tags::Set(tags) => {
+                    prop_assert!(!tags.is_empty());
+                    for (nth, tag) in tags.iter().enumerate() {
+                        prop_assert!(!tag.is_empty() && tag.trim() == tag && !tag.contains("||"));
+                        prop_assert!(expression.contains(tag.as_str()) && !tags[..nth].contains(tag));
+                    }
+                    // A star alone asks for all, a star among others is a tag.
+                    let again = if tags == ["*"] { "||*".to_owned() } else { tags.join(" || ") };
+                    prop_assert_eq!(parse_tags(&again), Tags::Set(tags));
+                }
+            }
+        }
     }
 }

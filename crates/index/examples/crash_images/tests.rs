@@ -15,7 +15,8 @@ fn every_image_is_the_store_as_of_a_rotation() {
         Err(why) => return println!("skipped: {why}"),
     };
     let report = examine(&plan(), &recording, &rotations);
-    assert_eq!((report.images, report.opened), (48, 48), "{:#?}", report.findings);
+    assert_eq!((report.images, report.opened + report.refused), (48, 48), "{:#?}", report.findings);
+    assert_eq!(report.refused_ordered, 0, "{:#?}", report.findings);
     // The same with a disk that ignores syncs is found out: the check can fail.
     let report = examine(&Plan { forget_syncs: true, ..plan() }, &recording, &rotations);
     assert!(report.wrong > 0, "{report:#?}");
@@ -86,4 +87,17 @@ fn a_sector_is_in_one_of_the_states_it_was_in() {
         }
     }
     assert!(seen.len() > 20, "{}", seen.len());
+}
+
+#[test]
+fn where_order_is_kept_no_file_is_longer_than_its_bytes() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..200 {
+        for content in image(8, Keep::Journal, seed).values() {
+            lengths.insert(content.len());
+            let end = content.get(600..).unwrap_or_default();
+            assert!(end.iter().all(|byte| *byte == 2), "{end:?}");
+        }
+    }
+    assert_eq!(lengths, [600, 1_024, 1_100].into());
 }

@@ -115,7 +115,7 @@ impl Allowed {
 pub enum Outcome {
     /// As it was at this rotation, and good for more.
     Opened(usize),
-    /// It cannot be opened or read, and says so.
+    /// It is damaged, and says so and what to do about it.
     Refused(String),
     /// It holds something else.
     Wrong(String),
@@ -126,7 +126,8 @@ pub fn examine(dir: &Path, rotations: &[Rows], allowed: &Allowed) -> Outcome {
     let dir = dir.join(DIR);
     match read_and_use(&dir, rotations, allowed) {
         Ok(outcome) => outcome,
-        Err(error) => Outcome::Refused(error.to_string()),
+        Err(error @ StoreError::Damaged(_)) => Outcome::Refused(error.to_string()),
+        Err(error) => Outcome::Wrong(error.to_string()),
     }
 }
 

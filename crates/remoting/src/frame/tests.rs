@@ -307,6 +307,21 @@ proptest! {
         prop_assert_eq!(round_trip(&command), command);
     }
 
+    /// Whatever is written in one encoding of the header is read as in the other, as far as both can say it: the binary
+    /// one has no fields without a name.
+    #[test]
+    fn both_encodings_of_the_header_say_the_same(command in any_command()) {
+        let named = command.ext.iter().filter(|(name, _)| !name.is_empty());
+        let ext: ExtFields = named.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let [json, binary] = [SerializeType::Json, SerializeType::Binary].map(|serialize| {
+            let read = round_trip(&RemotingCommand { serialize, ext: ext.clone(), ..command.clone() });
+            assert_eq!(read.serialize, serialize);
+            RemotingCommand { serialize: command.serialize, raw_header: None, ..read }
+        });
+        prop_assert_eq!(&json, &binary);
+        prop_assert_eq!(json, RemotingCommand { ext, ..command });
+    }
+
     #[test]
     fn the_json_is_standard(command in any_command()) {
         let command = RemotingCommand { serialize: SerializeType::Json, ..command };
