@@ -26,7 +26,7 @@ pub struct Options {
     pub replicas: usize,
     /// Further `key=value` settings of the replicas.
     pub settings: Vec<String>,
-    /// What `TIMBERMQ_PLANT` is set to in the replicas.
+    /// What `TIMBERMQ_BUG` is set to in the replicas.
     pub plant: Option<String>,
     /// NameServers to register with beside the cluster's own.
     pub more_namesrv: Vec<String>,
@@ -254,7 +254,7 @@ fn spawn(binary: &Path, plant: Option<&str>, process: &mut Process) -> Result<()
         command.env_remove(name);
     }
     if let Some(plant) = plant.filter(|_| process.name != "namesrv") {
-        command.env("TIMBERMQ_PLANT", plant);
+        command.env("TIMBERMQ_BUG", plant);
     }
     let child = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
     process.child = Some(child);

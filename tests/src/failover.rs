@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use timbermq_check::queues::Drained;
-use timbermq_check::{Event, Place, offsets, queues};
+use clap::builder::PossibleValuesParser;
+use timbermq_check::history::{Action, ExitCause, FaultKind, History, Operation, Origin};
+use timbermq_check::{Id, check};
 
 use crate::admin::{Admin, Digest};
 use crate::cluster::{Cluster, Options, tail};
-use crate::monotonic::now_ms;
-use load::{Load, QUEUES, TOPIC};
+use crate::monotonic::{now_ms, now_us};
+use load::{Load, QUEUES, TOPIC, found};
 use report::{Report, WriteGaps};
 
 /// How long a write may take to succeed again after a kill.
@@ -37,8 +38,8 @@ pub struct Args {
     /// Print one JSON object on the last line.
     #[arg(long)]
     pub json: bool,
-    /// Fault planted in the product; the run must then fail.
-    #[arg(long, value_parser = ["ack-before-fsync"])]
+    /// Seeded bug in the product, which must be a build that can have one; the run must then fail.
+    #[arg(long, value_name = "BUG", value_parser = PossibleValuesParser::new(timbermq_bugs::names()))]
     pub plant: Option<String>,
     /// Succeed only when the run is found invalid: proof that it can be.
     #[arg(long)]
@@ -50,6 +51,11 @@ pub struct Args {
     #[arg(long)]
     pub dir: Option<std::path::PathBuf>,
 }
+
+/// Name of the test itself in the history.
+const OBSERVER: &str = "failover";
+/// What a run must have exercised, whatever else it did.
+const REQUIRED: [u8; 13] = [1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 26, 27, 31];
 
 /// A small seeded generator: the same seed gives the same kills.
 struct Dice(u64);
@@ -88,10 +94,12 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
     load.wait_warm(Duration::from_secs(60))?;
     let mut dice = Dice(args.seed);
     let mut kills = Vec::new();
+    let begin = now_us();
+    let mut facts: Vec<Operation<String>> = Vec::new();
     for round in 0..args.rounds {
         std::thread::sleep(Duration::from_millis(1_000 + dice.next(1_500)));
         let victims = choose(&cluster, &admin, &mut dice, round, args)?;
-        let at = now_ms();
+        let (at, killed_at) = (now_ms(), now_us());
         for victim in &victims {
             cluster.kill(*victim)?;
         }
@@ -101,6 +109,7 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
         for victim in &victims {
             cluster.restart(*victim)?;
         }
+        facts.extend(kill_facts(&victims, killed_at));
         let recovered = load.wait_for_ack_after(at, RECOVERY_LIMIT);
         let named: Vec<usize> = victims.iter().map(|victim| victim + 1).collect();
         eprintln!(
@@ -113,7 +122,7 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
         ensure!(dead.is_empty() || args.plant.is_some(), "{}", dead.join("\n"));
         if !dead.is_empty() {
             // A planted fault may well make a replica refuse to start; that is a finding, too.
-            return Ok(Report::broken(&load.finish(), kills.len(), dead));
+            return Ok(Report::broken(load.finish(), kills.len(), dead));
         }
         if !recovered {
             let logs: Vec<String> = (1..=cluster.len())
@@ -124,23 +133,77 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
                 round + 1,
                 logs.join("\n")
             )];
-            return Ok(Report::broken(&load.finish(), kills.len(), why));
+            return Ok(Report::broken(load.finish(), kills.len(), why));
         }
     }
-    let history = load.finish();
+    let mut seen = load.finish();
     let before = settle(&cluster, &admin)?;
+    facts.extend(digest_facts(&before, None));
     // A replica whose index is gone builds it anew from its log.
+    let killed_at = now_us();
     cluster.kill(0)?;
     std::fs::remove_dir_all(cluster.data_dir(0).join("index"))?;
     cluster.restart(0)?;
+    facts.extend(kill_facts(&[0], killed_at));
     let rebuilt = settle(&cluster, &admin)?;
-    let drained = drain(&admin)?;
-    let verdict = queues::check(&history.events, &drained);
-    let progress = offsets::check(&history.events);
-    let gaps = WriteGaps::of(&history, &kills);
-    let report = Report::new(verdict, progress, gaps, [before, rebuilt], &history, drained.len(), kills.len());
+    facts.extend(digest_facts(&rebuilt, Some(0)));
+    facts.extend(drain(&admin)?);
+    let replicas = (0..cluster.len()).map(node).collect();
+    let mut history = History::new();
+    let run = Action::Run { id: format!("failover, seed {}", args.seed), replicas };
+    history.push_named(Operation::new(OBSERVER.to_owned(), begin, now_us(), run));
+    for operation in seen.operations.drain(..).chain(facts) {
+        history.push_named(operation);
+    }
+    if let Some(dir) = &args.dir {
+        history.write_jsonl(std::io::BufWriter::new(std::fs::File::create(dir.join("history.jsonl"))?))?;
+    }
+    // A replica alone has none to be compared with.
+    let required = REQUIRED.into_iter().filter(|number| cluster.len() > 1 || !matches!(number, 26 | 27));
+    let options = timbermq_check::Options { required: required.map(Id::new).collect(), ..Default::default() };
+    let judged = check(&history, &options);
+    let report = Report::new(judged, WriteGaps::of(&seen, &kills), [before, rebuilt], seen, kills.len());
     cluster.stop().context("stopping the cluster")?;
     Ok(report)
+}
+
+/// Name of a replica in the history.
+fn node(index: usize) -> String {
+    (index + 1).to_string()
+}
+
+/// What a kill is in the history: a fault until now, and processes that ended because they were asked to.
+fn kill_facts(victims: &[usize], at: u64) -> Vec<Operation<String>> {
+    let nodes: Vec<String> = victims.iter().copied().map(node).collect();
+    let ended = nodes.iter().map(|node| Operation {
+        node: Some(node.clone()),
+        ..Operation::new(OBSERVER.to_owned(), at, at, Action::Exit { cause: ExitCause::Asked })
+    });
+    let mut facts: Vec<Operation<String>> = ended.collect();
+    let fault = Action::Fault { kind: FaultKind::Process, detail: Some("kill -9".to_owned()), nodes };
+    facts.push(Operation::new(OBSERVER.to_owned(), at, now_us(), fault));
+    facts
+}
+
+/// What the replicas say of themselves; one of them may have been rebuilt from its log.
+fn digest_facts(digests: &[Digest], rebuilt: Option<usize>) -> Vec<Operation<String>> {
+    let now = now_us();
+    let fact = |(index, digest): (usize, &Digest)| Operation {
+        node: Some(node(index)),
+        ..Operation::new(
+            OBSERVER.to_owned(),
+            now,
+            now,
+            Action::Digest {
+                applied: digest.applied.unwrap_or(0),
+                log_from: digest.log_from,
+                log: format!("{:08x}", digest.log_crc),
+                state: format!("{:016x}-{:08x}", digest.rolling, digest.state_crc),
+                origin: if rebuilt == Some(index) { Origin::Replay } else { Origin::Live },
+            },
+        )
+    };
+    digests.iter().enumerate().map(fact).collect()
 }
 
 /// Mostly the leader alone; every fourth round the leader and another at once; every eighth all of them.
@@ -190,31 +253,36 @@ fn digests(cluster: &Cluster, admin: &Admin) -> Result<Vec<Digest>> {
 }
 
 /// Reads every queue from its minimum to its maximum.
-fn drain(admin: &Admin) -> Result<Drained> {
-    let mut drained = Drained::new();
+fn drain(admin: &Admin) -> Result<Vec<Operation<String>>> {
+    let mut drained = Vec::new();
     for queue in 0..QUEUES {
+        let invoke = now_us();
         let (min, max) = admin.bounds(TOPIC, queue)?;
-        drained.queue(TOPIC, queue, min, max);
+        let mut messages = Vec::new();
         let mut at = min;
         while at < max {
-            let messages = admin.pull(TOPIC, queue, at)?;
-            ensure!(!messages.is_empty(), "{TOPIC}/{queue} gave nothing at {at} of {min}..{max}");
-            for message in messages {
+            let read = admin.pull(TOPIC, queue, at)?;
+            ensure!(!read.is_empty(), "{TOPIC}/{queue} gave nothing at {at} of {min}..{max}");
+            for message in read {
                 ensure!(message.offset >= at, "{TOPIC}/{queue} gave {} when asked for {at}", message.offset);
-                let place = Place { topic: TOPIC.to_owned(), queue, offset: message.offset };
-                drained.message(place, &message.pid, message.seq, message.intact);
                 at = message.offset + 1;
+                messages.push(found(&message));
             }
         }
+        let max = max.max(at);
+        let topic = TOPIC.to_owned();
+        let drain = Action::Drain { pass: 0, topic, queue, min, max, from: min, to: max, messages };
+        drained.push(Operation::new(OBSERVER.to_owned(), invoke, now_us(), drain));
     }
     Ok(drained)
 }
 
-/// What the load made of the run.
-pub(crate) struct History {
-    /// Everything clients saw.
-    pub(crate) events: Vec<Event>,
-    /// Times of acknowledgements by kind of client: the call and its return.
+/// What clients saw of the run.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Everything, in the order of the clients.
+    pub(crate) operations: Vec<Operation<String>>,
+    /// Times of acknowledgements in milliseconds, by kind of client.
     pub(crate) acks: Vec<(Kind, f64)>,
     /// What a driver said that went wrong, in words.
     pub(crate) complaints: Vec<String>,

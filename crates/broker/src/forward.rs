@@ -55,16 +55,22 @@ pub(crate) async fn forward(context: &Context, call: &Call) -> Result<RemotingCo
     }
 }
 
-/// What it means to the client that its request got no answer from the leader.
+/// What it means to the client that its request got no answer from the leader. *No leader* says that nothing was done: of
+/// what changes something, that is true only as long as the request cannot have reached it. A late unlock that its client
+/// believes refused would release a lock that the client has taken again meanwhile.
 fn failure(error: &CallError, code: RequestCode) -> Failure {
-    let writes = matches!(
+    let only_reads = matches!(
         code,
-        RequestCode::SEND_MESSAGE
-            | RequestCode::SEND_MESSAGE_V2
-            | RequestCode::SEND_BATCH_MESSAGE
-            | RequestCode::CONSUMER_SEND_MSG_BACK
+        RequestCode::QUERY_CONSUMER_OFFSET
+            | RequestCode::GET_MAX_OFFSET
+            | RequestCode::GET_MIN_OFFSET
+            | RequestCode::SEARCH_OFFSET_BY_TIMESTAMP
+            | RequestCode::GET_EARLIEST_MSG_STORETIME
+            | RequestCode::GET_CONSUME_STATS
+            | RequestCode::GET_TOPIC_STATS_INFO
+            | RequestCode::QUERY_MESSAGE
     );
-    if writes && error.is_unknown() { Failure::OutcomeUnknown } else { Failure::NoLeader }
+    if error.is_unknown() && !only_reads { Failure::OutcomeUnknown } else { Failure::NoLeader }
 }
 
 /// The leader's address. Waits a moment when there is none: most elections are over before a client would retry.
@@ -87,4 +93,19 @@ async fn leader(context: &Context) -> Result<String, Failure> {
         }
     });
     known.await.flatten().ok_or(Failure::NoLeader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_reached_the_leader_is_not_called_undone() {
+        let lost = CallError::Timeout;
+        assert!(lost.is_unknown());
+        for code in [RequestCode::UNLOCK_BATCH_MQ, RequestCode::UPDATE_CONSUMER_OFFSET, RequestCode::SEND_MESSAGE_V2] {
+            assert!(matches!(failure(&lost, code), Failure::OutcomeUnknown), "{code}");
+        }
+        assert!(matches!(failure(&lost, RequestCode::GET_MAX_OFFSET), Failure::NoLeader));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_machine::{Boundary, CommitOffsets, Proposal};
 use timbermq_remoting::RemotingCommand;
 use timbermq_remoting::body::{
@@ -19,6 +20,8 @@ use crate::outcome::Failure;
 
 /// How long commits are gathered before they are proposed.
 const GATHER: Duration = Duration::from_millis(100);
+/// The same with [`Bug::OffsetInMemory`].
+const GATHER_IN_MEMORY: Duration = Duration::from_secs(5);
 /// Most commits in one command.
 const COMMITS_MAX: usize = 2_000;
 
@@ -92,7 +95,8 @@ pub(crate) fn add(
     owner: Option<ChannelId>,
 ) -> Result<(), Failure> {
     let offset = u64::try_from(offset).map_err(|_| Failure::Invalid(format!("commitOffset[{offset}] is illegal")))?;
-    let allow_lower = owner.is_some_and(|channel| context.claims().holds(&group, &topic, queue, channel));
+    let allow_lower = planted(Bug::LateCommitLowers)
+        || owner.is_some_and(|channel| context.claims().holds(&group, &topic, queue, channel));
     if !context.commits.add(group, topic, queue, QueueOffset(offset), allow_lower) {
         return Err(Failure::Overloaded);
     }
@@ -102,6 +106,9 @@ pub(crate) fn add(
 
 /// Waits until every commit added so far is stored.
 async fn settle(context: &Context) -> Result<(), Failure> {
+    if planted(Bug::OffsetInMemory) {
+        return Ok(());
+    }
     let settled = context.commits.settled();
     context.commits_added.notify_one();
     match settled.await {
@@ -114,7 +121,7 @@ async fn settle(context: &Context) -> Result<(), Failure> {
 pub(crate) async fn drive_commits(context: &Context) {
     loop {
         context.commits_added.notified().await;
-        context.env.sleep(GATHER).await;
+        context.env.sleep(if planted(Bug::OffsetInMemory) { GATHER_IN_MEMORY } else { GATHER }).await;
         while !context.commits.is_empty() {
             let mut gathered = context.commits.gather(COMMITS_MAX);
             let offsets = std::mem::take(&mut gathered.commits);

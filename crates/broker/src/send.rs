@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use timbermq_bugs::{Bug, planted};
 use timbermq_machine::{Proposal, PutTopic, Refusal, Reply};
 use timbermq_record::{MessageId, Properties, join_message_ids, property};
 use timbermq_remoting::RemotingCommand;
@@ -61,8 +62,12 @@ async fn store(
     properties: &str,
 ) -> Result<RemotingCommand, Failure> {
     let wire_queue = i32::try_from(queue.0).unwrap_or(i32::MAX);
-    let proposal = Proposal::send(records).map_err(|error| Failure::MessageIllegal(error.to_string()))?;
-    match context.propose(proposal).await? {
+    let reply = if planted(Bug::BatchSplit) {
+        propose_one_by_one(context, records).await?
+    } else {
+        propose(context, records).await?
+    };
+    match reply {
         Reply::Sent { queue_offset, positions, .. } => {
             let id = |position: &timbermq_types::LogPosition| {
                 MessageId::new(context.settings.store_host, i64::try_from(position.0).unwrap_or(i64::MAX))
@@ -81,6 +86,25 @@ async fn store(
         Reply::Refused(refusal) => Err(Failure::refused(refusal, topic.as_str(), wire_queue)),
         other => Err(Failure::Internal(format!("a send was answered by {other:?}"))),
     }
+}
+
+async fn propose(context: &Context, records: Bytes) -> Result<Reply, Failure> {
+    let proposal = Proposal::send(records).map_err(|error| Failure::MessageIllegal(error.to_string()))?;
+    context.propose(proposal).await
+}
+
+/// What [`Bug::BatchSplit`] does. The answer is as if the messages had been stored together.
+async fn propose_one_by_one(context: &Context, mut records: Bytes) -> Result<Reply, Failure> {
+    let mut answered = None;
+    while !records.is_empty() {
+        let len = timbermq_record::peek_len(&records).ok().flatten().unwrap_or(records.len());
+        match (&mut answered, propose(context, records.split_to(len)).await?) {
+            (Some(Reply::Sent { positions, .. }), Reply::Sent { positions: more, .. }) => positions.extend(more),
+            (None, first @ Reply::Sent { .. }) => answered = Some(first),
+            (_, other) => return Ok(other),
+        }
+    }
+    answered.ok_or_else(|| Failure::MessageIllegal("there is no message".into()))
 }
 
 /// The answer to a send that succeeded.

@@ -175,20 +175,35 @@ impl Client {
         broker_name: &str,
         request: RemotingCommand,
     ) -> Result<RemotingCommand, ClientError> {
-        let ask = Ask {
-            topic: None,
-            broker_name,
-            request,
-            timeout: self.shared.config.timeout,
-            suspend: Duration::ZERO,
-            repeat: Repeat::Harmless,
-            accept: &[],
-        };
+        self.call_group(broker_name, request, Repeat::Harmless).await
+    }
+
+    /// Sends a request that must not be carried out twice, or after a later one, to a broker group: to the leader, then to
+    /// the others as long as it certainly was not carried out.
+    ///
+    /// # Errors
+    /// As [`Client::call_broker`]; `Unknown` where it may have been carried out.
+    pub async fn call_broker_once(
+        &self,
+        broker_name: &str,
+        request: RemotingCommand,
+    ) -> Result<RemotingCommand, ClientError> {
+        self.call_group(broker_name, request, Repeat::Never).await
+    }
+
+    async fn call_group(
+        &self,
+        broker_name: &str,
+        request: RemotingCommand,
+        repeat: Repeat,
+    ) -> Result<RemotingCommand, ClientError> {
+        let timeout = self.shared.config.timeout;
+        let ask = Ask { topic: None, broker_name, request, timeout, suspend: Duration::ZERO, repeat, accept: &[] };
         Ok(self.ask_group(ask).await?.response)
     }
 
     /// Sends a request to one address and accepts success and the codes of `accept`.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         addr: &str,
         request: RemotingCommand,
@@ -233,8 +248,16 @@ impl Client {
         result
     }
 
-    /// Asks a broker group until one of its replicas answers with success, the failure is final, or time is up.
+    /// Asks a broker group until one of its replicas answers with success, the failure is final, or time is up. If any of
+    /// several attempts may have been carried out, so may the whole.
     pub(crate) async fn ask_group(&self, ask: Ask<'_>) -> Result<Answered, ClientError> {
+        let mut unknown = None;
+        let answer = self.ask_replicas(ask, &mut unknown).await;
+        answer.map_err(|error| if error.is_unknown() { error } else { unknown.unwrap_or(error) })
+    }
+
+    /// [`ask_group`](Self::ask_group), as far as the last attempt knows; `unknown` is the last one whose outcome is.
+    async fn ask_replicas(&self, ask: Ask<'_>, unknown: &mut Option<ClientError>) -> Result<Answered, ClientError> {
         let Ask { topic, broker_name, request, timeout, suspend, repeat, accept } = ask;
         let deadline = self.now().plus(timeout);
         let mut last = ClientError::refused(format!("broker {broker_name} has no known address"));
@@ -263,6 +286,9 @@ impl Client {
                     Err(error) if !error.is_about_route() => return Err(error),
                     Err(error) => {
                         tracing::debug!(%broker_name, %addr, %error, "client.trying_elsewhere");
+                        if error.is_unknown() {
+                            *unknown = Some(error.clone());
+                        }
                         last = error;
                     }
                 }

@@ -56,14 +56,15 @@ impl Client {
             set_zero_if_not_found: Some(false),
         };
         let request = RemotingCommand::request(RequestCode::QUERY_CONSUMER_OFFSET).with_header(&header);
-        let Answered { response, addr } = self.ask_queue(queue, request, &[ResponseCode::QUERY_NOT_FOUND]).await?;
+        let Answered { response, addr } = self.ask_queue(queue, request, Repeat::Harmless, &[ResponseCode::QUERY_NOT_FOUND]).await?;
         if response.response_code() == ResponseCode::QUERY_NOT_FOUND {
             return Ok(None);
         }
         read_offset(&response, &addr).map(Some)
     }
 
-    /// Stores a group's offset for a queue and waits until it is stored.
+    /// Stores a group's offset for a queue and waits until it is stored. It is not repeated once it may have been stored: the
+    /// first attempt might arrive after a later, higher offset and take the group back.
     ///
     /// # Errors
     /// As [`Client::min_offset`].
@@ -80,7 +81,7 @@ impl Client {
             commit_offset: offset,
         };
         let request = RemotingCommand::request(RequestCode::UPDATE_CONSUMER_OFFSET).with_header(&header);
-        self.ask_queue(queue, request, &[]).await.map(drop)
+        self.ask_queue(queue, request, Repeat::Never, &[]).await.map(drop)
     }
 
     async fn ask_offset(
@@ -90,15 +91,16 @@ impl Client {
         header: &impl Header,
     ) -> Result<i64, ClientError> {
         let request = RemotingCommand::request(code).with_header(header);
-        let Answered { response, addr } = self.ask_queue(queue, request, &[]).await?;
+        let Answered { response, addr } = self.ask_queue(queue, request, Repeat::Harmless, &[]).await?;
         read_offset(&response, &addr)
     }
 
-    /// Asks the broker group of a queue something that may be repeated.
+    /// Asks the broker group of a queue.
     async fn ask_queue(
         &self,
         queue: &MessageQueue,
         mut request: RemotingCommand,
+        repeat: Repeat,
         accept: &[ResponseCode],
     ) -> Result<Answered, ClientError> {
         request.ext.set("bname", &queue.broker_name);
@@ -108,7 +110,7 @@ impl Client {
             request,
             timeout: self.shared.config.timeout,
             suspend: Duration::ZERO,
-            repeat: Repeat::Harmless,
+            repeat,
             accept,
         };
         self.ask_group(ask).await

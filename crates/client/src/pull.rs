@@ -55,6 +55,41 @@ impl Client {
         max: i32,
         suspend: Option<Duration>,
     ) -> Result<PullResult, ClientError> {
+        let suspended = suspend.unwrap_or(Duration::ZERO);
+        let ask = Ask {
+            topic: Some(&queue.topic),
+            broker_name: &queue.broker_name,
+            request: self.pull_request(queue, offset, max, suspend),
+            timeout: self.shared.config.timeout + suspended,
+            suspend: suspended,
+            repeat: Repeat::Harmless,
+            accept: &ANSWERS,
+        };
+        read_answer(self.ask_group(ask).await?)
+    }
+
+    /// Pulls from the replica at `addr`, whatever its role, and from no other. A follower gives what it has applied.
+    ///
+    /// # Errors
+    /// It does not answer in time, or refuses.
+    pub async fn pull_at(
+        &self,
+        addr: &str,
+        queue: &MessageQueue,
+        offset: i64,
+        max: i32,
+    ) -> Result<PullResult, ClientError> {
+        let request = self.pull_request(queue, offset, max, None);
+        read_answer(self.ask(addr, request, self.shared.config.timeout, &ANSWERS).await?)
+    }
+
+    fn pull_request(
+        &self,
+        queue: &MessageQueue,
+        offset: i64,
+        max: i32,
+        suspend: Option<Duration>,
+    ) -> RemotingCommand {
         let sys_flag = PULL_SUBSCRIPTION | if suspend.is_some() { PULL_SUSPEND } else { 0 };
         let suspend = suspend.unwrap_or(Duration::ZERO);
         let header = PullMessageHeader {
@@ -74,36 +109,30 @@ impl Client {
             proxy_forward_client_id: None,
             broker_name: Some(queue.broker_name.clone()),
         };
-        let request = RemotingCommand::request(RequestCode::PULL_MESSAGE).with_header(&header);
-        let timeout = self.shared.config.timeout + suspend;
-        let accept =
-            [ResponseCode::PULL_NOT_FOUND, ResponseCode::PULL_RETRY_IMMEDIATELY, ResponseCode::PULL_OFFSET_MOVED];
-        let ask = Ask {
-            topic: Some(&queue.topic),
-            broker_name: &queue.broker_name,
-            request,
-            timeout,
-            suspend,
-            repeat: Repeat::Harmless,
-            accept: &accept,
-        };
-        let Answered { response, addr } = self.ask_group(ask).await?;
-        let found: PullMessageResponseHeader = response.header().map_err(|error| ClientError::garbled(&addr, error))?;
-        let status = match response.response_code() {
-            ResponseCode::SUCCESS => PullStatus::Found,
-            ResponseCode::PULL_NOT_FOUND => PullStatus::NothingNew,
-            ResponseCode::PULL_RETRY_IMMEDIATELY => PullStatus::Retry,
-            _ => PullStatus::OffsetMoved,
-        };
-        let messages = if status == PullStatus::Found { read_messages(&addr, &response.body)? } else { Vec::new() };
-        Ok(PullResult {
-            status,
-            messages,
-            next: found.next_begin_offset,
-            min: found.min_offset,
-            max: found.max_offset,
-            suggested_broker_id: found.suggest_which_broker_id,
-            addr,
-        })
+        RemotingCommand::request(RequestCode::PULL_MESSAGE).with_header(&header)
     }
+}
+
+/// Codes besides SUCCESS that a pull is answered with.
+const ANSWERS: [ResponseCode; 3] =
+    [ResponseCode::PULL_NOT_FOUND, ResponseCode::PULL_RETRY_IMMEDIATELY, ResponseCode::PULL_OFFSET_MOVED];
+
+fn read_answer(Answered { response, addr }: Answered) -> Result<PullResult, ClientError> {
+    let found: PullMessageResponseHeader = response.header().map_err(|error| ClientError::garbled(&addr, error))?;
+    let status = match response.response_code() {
+        ResponseCode::SUCCESS => PullStatus::Found,
+        ResponseCode::PULL_NOT_FOUND => PullStatus::NothingNew,
+        ResponseCode::PULL_RETRY_IMMEDIATELY => PullStatus::Retry,
+        _ => PullStatus::OffsetMoved,
+    };
+    let messages = if status == PullStatus::Found { read_messages(&addr, &response.body)? } else { Vec::new() };
+    Ok(PullResult {
+        status,
+        messages,
+        next: found.next_begin_offset,
+        min: found.min_offset,
+        max: found.max_offset,
+        suggested_broker_id: found.suggest_which_broker_id,
+        addr,
+    })
 }

@@ -348,3 +348,27 @@ async fn a_tail_follows_every_queue_in_order() {
         assert_eq!(message.queue_offset, offset);
     }
 }
+
+#[tokio::test]
+async fn one_attempt_of_unknown_outcome_makes_the_whole_unknown() {
+    let env = timbermq_host::env();
+    let (_, unsure_server) = node(&env, answers(ResponseCode::SYSTEM_ERROR)).await;
+    let (busy, busy_server) = node(&env, answers(ResponseCode::SERVICE_NOT_AVAILABLE)).await;
+    let (client, _) = cluster(&env, &[&unsure_server, &busy_server]).await;
+    let config = ClientConfig { timeout: Duration::from_millis(200), ..client.config().clone() };
+    let client = Client::new(&env, config);
+    let error = client.max_offset(&MessageQueue::new("T", "b", 0)).await.unwrap_err();
+    assert!(error.is_unknown() && busy.count(RequestCode::GET_MAX_OFFSET) > 0, "{error}");
+}
+
+#[tokio::test]
+async fn an_offset_that_may_be_stored_is_not_sent_again() {
+    let env = timbermq_host::env();
+    let (unsure, unsure_server) = node(&env, answers(ResponseCode::SYSTEM_ERROR)).await;
+    let (second, second_server) = node(&env, store).await;
+    let (client, _) = cluster(&env, &[&unsure_server, &second_server]).await;
+    let error = client.update_consumer_offset("G", &MessageQueue::new("T", "b", 0), 7).await.unwrap_err();
+    assert!(error.is_unknown(), "{error}");
+    let count = |node: &Node| node.count(RequestCode::UPDATE_CONSUMER_OFFSET);
+    assert_eq!((count(&unsure), count(&second)), (1, 0));
+}

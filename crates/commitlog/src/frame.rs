@@ -18,6 +18,7 @@
 //! predecessor only. `behind` tells a torn tail from damage: a frame that was written when the bytes before it were
 //! already synced proves that those bytes did not just fail to arrive.
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_types::limits::ENTRY_BYTES_MAX;
 use timbermq_types::{LogId, LogIndex, Term};
 
@@ -47,6 +48,7 @@ pub(crate) fn frame_bytes(len: usize) -> u64 {
 }
 
 fn crc(seed: u32, header: &[u8], payload: &[u8]) -> u32 {
+    let seed = if planted(Bug::FrameWithoutPlace) { 0 } else { seed };
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(&header[0..4]);
     hasher.update(&header[8..FRAME_HEADER_BYTES]);

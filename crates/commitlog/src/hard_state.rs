@@ -1,10 +1,11 @@
 //! The few values that must survive beside the entries: vote, purge mark, epoch.
 //!
-//! Two 512-byte slots, each in a 4 KiB block of its own. A write goes to the slot that does not hold the newest *synced*
-//! state, so that a torn or lost write leaves that one. Unsynced writes (commit progress) go to the same slot again and
-//! again until a synced write comes.
+//! Two 512-byte slots, each twice, each copy in a 4 KiB block of its own. A write goes to the slot that does not hold the
+//! newest *synced* state, so that a torn write leaves that one. The second copy is for a disk that loses or spoils a
+//! sector later: the other slot would be an older vote. Unsynced writes (commit progress) go to the same slot again and
+//! again until a synced write comes; they need one copy only.
 //!
-//! **Epoch.** Every open, truncation and reset starts a new epoch, durably, here, before anything else happens. A frame
+//! **Epoch.** Every open, vote, truncation and reset starts a new epoch, durably, here, before anything else happens. A frame
 //! at or after `epoch_start` is part of the log only if it carries the present epoch, one before it only if it carries
 //! an older one. Cutting the log is therefore this one sector: whatever lies behind the cut is no longer part of it,
 //! and what is written over it later cannot link to it. At `epoch_start` everything before it was synced.
@@ -18,10 +19,12 @@ use timbermq_types::{LogId, LogIndex, NodeId, Term};
 use crate::entry::Vote;
 
 const MAGIC: u32 = 0x5348_4d54; // "TMHS"
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SLOT_BYTES: usize = 512;
 const SLOT_STRIDE: u64 = 4096;
-const USED_BYTES: usize = 160;
+/// Bytes from the slots to their copies.
+const COPY_STRIDE: u64 = 2 * SLOT_STRIDE;
+const USED_BYTES: usize = 176;
 
 /// File name of the hard state in the log's directory.
 pub(crate) const FILE_NAME: &str = "hardstate";
@@ -42,6 +45,9 @@ pub(crate) struct HardState {
     pub committed: Option<LogId>,
     /// Everything before this position was synced at some time. A lower bound.
     pub durable: u64,
+    /// A position at which a frame ended and everything before was synced, and that frame's CRC, which is chained to
+    /// all before it. Tells an older state of the log from the present one.
+    pub mark: Option<(u64, u32)>,
     pub epoch: u32,
     /// Where the present epoch starts.
     pub epoch_start: u64,
@@ -74,7 +80,7 @@ impl Words<'_> {
 
 impl HardState {
     /// The slot's bytes.
-    fn encode(&self, sequence: u64) -> [u8; SLOT_BYTES] {
+    pub(crate) fn encode(&self, sequence: u64) -> [u8; SLOT_BYTES] {
         let mut out = Vec::with_capacity(SLOT_BYTES);
         out.extend_from_slice(&MAGIC.to_le_bytes());
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -91,6 +97,10 @@ impl HardState {
         {
             out.extend_from_slice(&word.to_le_bytes());
         }
+        let (position, crc) = self.mark.unwrap_or_default();
+        for word in [u64::from(self.mark.is_some()), position, u64::from(crc)] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
         out.resize(USED_BYTES - 4, 0);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -99,7 +109,7 @@ impl HardState {
     }
 
     /// Sequence number and state of a slot; `None` when it is not intact.
-    fn decode(bytes: &[u8]) -> Option<(u64, Self)> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(u64, Self)> {
         let used = bytes.get(..USED_BYTES)?;
         let (body, crc) = used.split_at(USED_BYTES - 4);
         if crc32fast::hash(body).to_le_bytes() != crc {
@@ -132,6 +142,11 @@ impl HardState {
                 epoch: u32::try_from(words.next()).ok()?,
                 epoch_start: words.next(),
                 reset_epoch: u32::try_from(words.next()).ok()?,
+                mark: {
+                    let present = words.next() != 0;
+                    let mark = (words.next(), u32::try_from(words.next()).ok()?);
+                    present.then_some(mark)
+                },
             },
         ))
     }
@@ -171,9 +186,10 @@ impl HardStateFile {
             Err(error) => return Err(error),
         };
         let mut newest = None;
-        for slot in 0..2 {
+        for block in 0..4 {
             let mut bytes = [0; SLOT_BYTES];
-            let read = file.read_at(&mut bytes, slot * SLOT_STRIDE)?;
+            let read = file.read_at(&mut bytes, block * SLOT_STRIDE)?;
+            let slot = block % 2;
             if let Some((sequence, state)) = HardState::decode(&bytes[..read])
                 && newest.as_ref().is_none_or(|(found, _, _)| sequence > *found)
             {
@@ -182,11 +198,7 @@ impl HardStateFile {
         }
         Ok(match newest {
             None => Found::Unreadable,
-            Some((sequence, slot, state)) => {
-                // What was found may be in the page cache only; it is relied on from here.
-                file.sync_data()?;
-                Found::State(Self { path, file, sequence, synced_slot: slot }, state)
-            }
+            Some((sequence, slot, state)) => Found::State(Self { path, file, sequence, synced_slot: slot }, state),
         })
     }
 
@@ -195,13 +207,24 @@ impl HardStateFile {
         let new = dir.join(NEW_FILE_NAME);
         let path = dir.join(FILE_NAME);
         let file = disk.open(&new, OpenMode::Create)?;
-        file.set_len(2 * SLOT_STRIDE)?;
-        file.write_at(&state.encode(1), 0)?;
-        file.write_at(&[0; SLOT_BYTES], SLOT_STRIDE)?;
-        file.sync_data()?;
+        file.set_len(2 * COPY_STRIDE)?;
+        // The other slot may hold something of an earlier try.
+        for at in [SLOT_STRIDE, SLOT_STRIDE + COPY_STRIDE] {
+            file.write_at(&[0; SLOT_BYTES], at)?;
+        }
+        let mut created = Self { path: new.clone(), file, sequence: 1, synced_slot: 0 };
+        created.confirm(state)?;
         disk.rename(&new, &path)?;
         disk.sync_dir(dir)?;
-        Ok(Self { path, file, sequence: 1, synced_slot: 0 })
+        Ok(Self { path, ..created })
+    }
+
+    /// Makes `state`, which was [found](Self::find), durable. What was found may be in the page cache only, and if it
+    /// was left there by a sync that failed, only writing it again brings it to the disk. It goes where it was found:
+    /// the other slot may hold the newest state that ever was durable.
+    pub(crate) fn confirm(&mut self, state: &HardState) -> io::Result<()> {
+        self.write_copies(state, self.synced_slot)?;
+        self.file.sync_data()
     }
 
     /// Path, for messages.
@@ -211,7 +234,8 @@ impl HardStateFile {
 
     /// Writes `state` and makes it durable.
     pub(crate) fn store(&mut self, state: &HardState) -> io::Result<()> {
-        self.write(state)?;
+        self.sequence += 1;
+        self.write_copies(state, 1 - self.synced_slot)?;
         self.file.sync_data()?;
         self.synced_slot = 1 - self.synced_slot;
         Ok(())
@@ -221,6 +245,12 @@ impl HardStateFile {
     pub(crate) fn write(&mut self, state: &HardState) -> io::Result<()> {
         self.sequence += 1;
         self.file.write_at(&state.encode(self.sequence), (1 - self.synced_slot) * SLOT_STRIDE)
+    }
+
+    fn write_copies(&self, state: &HardState, slot: u64) -> io::Result<()> {
+        let bytes = state.encode(self.sequence);
+        self.file.write_at(&bytes, slot * SLOT_STRIDE)?;
+        self.file.write_at(&bytes, slot * SLOT_STRIDE + COPY_STRIDE)
     }
 }
 
@@ -236,6 +266,7 @@ mod tests {
             purged_end: 4096,
             committed: Some(LogId::new(Term(3), LogIndex(40))),
             durable: 8192,
+            mark: Some((8000, 77)),
             epoch: 6,
             epoch_start: 5000,
             reset_epoch: 2,
@@ -244,14 +275,14 @@ mod tests {
 
     #[test]
     fn a_slot_reads_back() {
-        for state in [state(), HardState::default(), HardState { vote: None, purged: None, ..state() }] {
+        for state in [state(), HardState::default(), HardState { vote: None, purged: None, mark: None, ..state() }] {
             assert_eq!(HardState::decode(&state.encode(77)), Some((77, state)));
         }
     }
 
     #[test]
     fn no_write_touches_the_slot_of_the_last_stored_state() {
-        let disk = crate::testing::SimDisk::new();
+        let disk = timbermq_simdisk::SimDisk::new();
         let dir = Path::new("/d");
         let mut stored = state();
         let mut file = HardStateFile::create(&disk, dir, &stored).unwrap();
@@ -265,11 +296,17 @@ mod tests {
                 file.write(&next).unwrap();
             }
             let bytes = disk.content(file.path()).unwrap();
-            let slots = [0, SLOT_STRIDE as usize].map(|at| HardState::decode(&bytes[at..]).map(|(_, state)| state));
-            assert!(slots.contains(&Some(before)), "round {round}: a torn write could have lost the last stored state");
-            let Found::State(found, newest) = HardStateFile::find(&disk, dir).unwrap() else { panic!("unreadable") };
+            let slots =
+                bytes.chunks(SLOT_STRIDE as usize).map(HardState::decode).map(|slot| slot.map(|(_, state)| state));
+            let slots: Vec<_> = slots.collect();
+            let copies = slots.iter().filter(|slot| **slot == Some(before)).count();
+            assert_eq!(copies, 2, "round {round}: a torn write could have lost the last stored state");
+            let Found::State(mut found, newest) = HardStateFile::find(&disk, dir).unwrap() else {
+                panic!("unreadable")
+            };
             assert_eq!(newest, next);
             if round % 7 == 6 {
+                found.confirm(&newest).unwrap();
                 (file, stored) = (found, newest);
             }
         }

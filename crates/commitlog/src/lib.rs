@@ -19,17 +19,24 @@
 //! # Files of a log directory
 //! | name | what |
 //! |---|---|
-//! | `hardstate` | vote, purge mark, epoch: two checksummed slots |
+//! | `hardstate` | vote, purge mark, epoch: two checksummed slots, each twice |
 //! | `<20 digits>.log` | a segment: 4 KiB header, then frames; named by the position of the first |
 //! | `<20 digits>.seal` | end and marks of a finished segment; only saves reading it at start |
 //! | `spare-<20 digits>` | a file that will become a segment |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+// Under its own name, as the tests that are also used outside know it.
+#[cfg(test)]
+extern crate self as timbermq_commitlog;
+
 mod cold_cache;
 mod entry;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hard_state;
 mod log;
 mod options;
@@ -40,8 +47,6 @@ mod seal;
 mod segment;
 mod shared;
 mod tail_cache;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;

@@ -14,7 +14,7 @@ use crate::entry::{Done, Entry, Placed, SegmentInfo, Vote};
 use crate::error::{LogFailure, OpenError};
 use crate::frame::frame_bytes;
 use crate::options::LogOptions;
-use crate::reader::{self, CHUNK_BYTES, FrameReader};
+use crate::reader::{self, CHUNK_BYTES, Frame, FrameReader};
 use crate::recovery::{self, Recovery};
 use crate::segment::{Mark, Segment};
 use crate::shared::{Op, Shared, State};
@@ -359,7 +359,7 @@ impl CommitLog {
             let chunk = budget.clamp(8192, CHUNK_BYTES);
             let mut reader = reader::seek(&segment, mark.position, mark.index, next, chunk)?;
             while next < stop {
-                let frame = reader.expect(Some(next))?;
+                let frame = self.expect(&mut reader, next)?;
                 let len = frame.payload.len();
                 if len > budget && !out.is_empty() {
                     return Ok(out);
@@ -369,6 +369,18 @@ impl CommitLog {
                 next += 1;
             }
         }
+    }
+
+    /// The next frame, which must be that of the entry `index` the log has now. Where the disk lost a write, an older
+    /// entry of that index, cut since, may lie whole in its place.
+    fn expect(&self, reader: &mut FrameReader<'_>, index: u64) -> io::Result<Frame> {
+        let frame = reader.expect(index)?;
+        // Of purged entries, which are found as long as their file is there, the term is no longer known.
+        let term = self.shared().state().term_of(index);
+        if term.is_some_and(|term| term != frame.header.id.term) {
+            return Err(reader.damaged(frame.position, index));
+        }
+        Ok(frame)
     }
 
     /// Runs `read` again when files were cut or recycled under it.
@@ -436,8 +448,10 @@ impl CommitLog {
             return Ok(placed);
         }
         let mut reader = FrameReader::new(&segment, mark.position, CHUNK_BYTES);
+        let mut index = mark.index;
         loop {
-            let frame = reader.expect(None)?;
+            let frame = self.expect(&mut reader, index)?;
+            index += 1;
             if position < reader.position() {
                 let placed = frame.into_placed();
                 self.shared().cold().push(&placed);

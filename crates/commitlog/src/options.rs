@@ -32,9 +32,6 @@ pub struct LogOptions {
     pub unsynced_bytes_max: u64,
     /// Above this many queued bytes [`CommitLog::is_overloaded`](crate::CommitLog::is_overloaded) tells proposers to refuse.
     pub queue_bytes_max: usize,
-    /// Test only: acknowledges before it writes, and writes in 50 ms batches, so that killing the process loses
-    /// acknowledged entries. Exists to prove that the checkers find it.
-    pub plant_ack_before_fsync: bool,
 }
 
 impl Default for LogOptions {
@@ -50,7 +47,6 @@ impl Default for LogOptions {
             sync_interval: Duration::from_millis(200),
             unsynced_bytes_max: 64 << 20,
             queue_bytes_max: 64 << 20,
-            plant_ack_before_fsync: false,
         }
     }
 }

@@ -9,12 +9,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_env::{Env, OpenMode};
-use timbermq_types::LogId;
+use timbermq_types::{LogId, Term};
 
 use crate::error::OpenError;
+use crate::frame;
 use crate::hard_state::{self, Found, HardState, HardStateFile};
 use crate::options::LogOptions;
+use crate::reader::{CHUNK_BYTES, FrameReader};
 use crate::scan::{self, Scanned};
 use crate::seal::{self, Seal};
 use crate::segment::{self, HEADER_BYTES, Segment, SegmentHeader, SegmentMap};
@@ -92,6 +95,12 @@ fn hard_state(
             Err(OpenError::WrongGroup { path, group: options.group.clone() })
         }
         Found::State(file, state) => Ok((file, state)),
+        Found::Unreadable | Found::Missing if planted(Bug::HardStateReset) => {
+            // An epoch above all that may be in the log, which starts where the log will be found to end.
+            let state = HardState { group, epoch: u32::MAX / 2, epoch_start: u64::MAX, ..HardState::default() };
+            let file = HardStateFile::create(&*env.disk, dir, &state).map_err(OpenError::io("create", &path))?;
+            Ok((file, state))
+        }
         Found::Unreadable => Err(OpenError::HardState {
             path,
             detail: "neither copy is intact, so what this replica voted is unknown".into(),
@@ -187,7 +196,13 @@ fn check_start(dir: &Path, kept: &[Segment], hard: &HardState) -> Result<(), Ope
 }
 
 /// The side file of `segment`, if it is intact and agrees with the headers on both sides.
-fn believable_seal(env: &Env, dir: &Path, segment: &Segment, next: &SegmentHeader) -> Result<Option<Seal>, OpenError> {
+fn believable_seal(
+    env: &Env,
+    dir: &Path,
+    segment: &Segment,
+    next: &SegmentHeader,
+    hard: &HardState,
+) -> Result<Option<Seal>, OpenError> {
     let path = seal::path_of(dir, segment.header.base);
     let file = env.disk.open(&path, OpenMode::Read).map_err(OpenError::io("open", &path))?;
     let len = file.len().map_err(OpenError::io("read", &path))?;
@@ -201,6 +216,7 @@ fn believable_seal(env: &Env, dir: &Path, segment: &Segment, next: &SegmentHeade
             && seal.end == next.base
             && Some(seal.last) == next.prev
             && seal.last_crc == next.prev_crc
+            && hard.mark.is_none_or(|(position, crc)| position != seal.end || crc == seal.last_crc)
             && seal.first.index.0 == segment.header.first_index
             && seal.terms.first() == Some(&seal.first)
             && seal
@@ -217,9 +233,17 @@ struct Contents {
     terms: Vec<LogId>,
     scanned_bytes: u64,
     cut_bytes: u64,
+    /// Everything before this position is known to have been synced.
+    proven: u64,
 }
 
 impl Contents {
+    /// Term of entry `index`, as far as its segment is there.
+    fn term_of(&self, index: u64) -> Option<Term> {
+        let after = self.terms.partition_point(|start| start.index.0 <= index);
+        after.checked_sub(1).map(|at| self.terms[at].term)
+    }
+
     fn push(&mut self, map: SegmentMap, terms: &[LogId]) {
         for id in terms {
             State::note_term(&mut self.terms, *id);
@@ -244,13 +268,15 @@ fn read_all(
         }
         let segment = Arc::new(segment);
         let Some(next) = headers.get(at + 1) else {
-            let Scanned { map, terms, cut_bytes } = scan::last(&segment, hard)?;
+            let Scanned { map, proven, terms, cut_bytes } = scan::last(&segment, hard)?;
             contents.scanned_bytes += map.end - segment.header.base;
             contents.cut_bytes = cut_bytes;
+            contents.proven = proven.max(hard.durable).max(hard.epoch_start);
             contents.push(map, &terms);
             break;
         };
-        let seal = if seals.contains(&segment.header.base) { believable_seal(env, dir, &segment, next)? } else { None };
+        let seal =
+            if seals.contains(&segment.header.base) { believable_seal(env, dir, &segment, next, hard)? } else { None };
         if let Some(seal) = seal {
             let map = SegmentMap {
                 segment,
@@ -293,9 +319,6 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
     if let Some(problem) = options.problem() {
         return Err(OpenError::Options(problem));
     }
-    if options.plant_ack_before_fsync {
-        tracing::warn!("log.plant_ack_before_fsync: this log acknowledges entries it will lose; never use it for data");
-    }
     env.disk.create_dir_all(dir).map_err(OpenError::io("create", dir))?;
     let listing = list(env, dir)?;
     let (mut hard_file, mut hard) = hard_state(env, dir, &options, &listing)?;
@@ -307,6 +330,8 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
         && let Some(map) = contents.maps.pop()
     {
         gone.push(map.segment.path.clone());
+        // What comes before a successor was synced.
+        contents.proven = map.segment.header.base;
     }
     let end = contents.maps.last().map_or(hard.purged_end, |map| map.end);
     let last = contents.maps.last().map_or(hard.purged, |map| map.last);
@@ -315,8 +340,10 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
 
     // From here on the disk is changed. What was found may be in the page cache only, and a process that died cannot
     // have acknowledged it wrongly; but from now on it is relied on.
+    let hard_path = hard_file.path().to_owned();
+    hard_file.confirm(&hard).map_err(OpenError::io("write", &hard_path))?;
     if let Some(map) = contents.maps.last() {
-        map.segment.file.sync_data().map_err(OpenError::io("sync", &map.segment.path))?;
+        write_again(map, contents.proven).map_err(OpenError::io("write", &map.segment.path))?;
     }
     for path in &gone {
         env.disk.remove(path).map_err(OpenError::io("remove", path))?;
@@ -331,7 +358,7 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
     hard.epoch += 1;
     hard.epoch_start = end;
     hard.durable = end;
-    let hard_path = hard_file.path().to_owned();
+    hard.mark = contents.maps.last().map(|map| (map.end, map.last_crc));
     hard_file.store(&hard).map_err(OpenError::io("write", &hard_path))?;
     if contents.cut_bytes > 0 {
         tracing::warn!(bytes = contents.cut_bytes, end, ?last, "log.torn_tail_cut");
@@ -350,8 +377,13 @@ fn check_end(
     last: Option<LogId>,
     hard: &HardState,
 ) -> Result<(), OpenError> {
-    let missing = if end < hard.durable {
+    let other = |id: &LogId| contents.term_of(id.index.0).is_some_and(|term| term != id.term);
+    let missing = if planted(Bug::TornTailAnywhere) {
+        return Ok(());
+    } else if end < hard.durable {
         format!("position {} was durable", hard.durable)
+    } else if let Some(committed) = hard.committed.filter(other) {
+        format!("entry {committed} was committed, and here is another of that index")
     } else if let Some(committed) = hard.committed.filter(|id| last.is_none_or(|last| last.index < id.index)) {
         format!("entry {committed} was committed and durable")
     } else if let Some(purged) = hard.purged.filter(|id| last.is_none_or(|last| last.index < id.index)) {
@@ -367,6 +399,35 @@ fn check_end(
         index: last.map_or(0, |id| id.index.0 + 1),
         detail: format!("the log ends here, but {missing}"),
     })
+}
+
+/// Writes the entries behind `proven` again and syncs them. They may be in the page cache only, and if a sync that failed
+/// left them there, the kernel believes that they are on the disk: another sync alone would do nothing.
+fn write_again(map: &SegmentMap, proven: u64) -> std::io::Result<()> {
+    let segment = &map.segment;
+    let from = map.marks.iter().rev().find(|mark| mark.position <= proven).or(map.marks.first());
+    if let (Some(from), true) = (from, proven < map.end) {
+        let mut reader = FrameReader::new(segment, from.position, CHUNK_BYTES);
+        let (mut index, mut buffer) = (from.index, Vec::new());
+        while reader.position() < map.end {
+            let frame = reader.expect(index)?;
+            index += 1;
+            if frame.position < proven {
+                continue;
+            }
+            let header = &frame.header;
+            let context = frame::Context {
+                seed: segment.seed,
+                prev: header.prev,
+                behind: u64::from(header.behind),
+                epoch: header.epoch,
+            };
+            buffer.clear();
+            frame::encode(&mut buffer, header.id, header.kind, &frame.payload, &context);
+            segment.file.write_at(&buffer, segment.offset_of(frame.position))?;
+        }
+    }
+    segment.file.sync_data()
 }
 
 /// Keeps the first spare files, as many as are wanted and no larger than a segment.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_types::{LogId, Term};
 
 use crate::error::OpenError;
@@ -21,6 +22,8 @@ const PROOF_BYTES: u64 = 192 << 20;
 /// What a segment holds.
 pub(crate) struct Scanned {
     pub map: SegmentMap,
+    /// Everything before this position was synced when a later frame was written.
+    pub proven: u64,
     /// First entry of each term, as far as it differs from the one before.
     pub terms: Vec<LogId>,
     /// Bytes behind the last entry that were the beginning of more.
@@ -29,33 +32,35 @@ pub(crate) struct Scanned {
 
 /// Reads a segment that has a successor and therefore must be whole up to `end`.
 pub(crate) fn whole(segment: &Arc<Segment>, end: u64, hard: &HardState) -> Result<Scanned, OpenError> {
-    let (map, terms) = frames(segment, end, hard)?;
-    if map.end == end {
-        return Ok(Scanned { map, terms, cut_bytes: 0 });
+    let scanned = frames(segment, end, hard)?;
+    if scanned.map.end == end {
+        return Ok(scanned);
     }
-    Err(damaged(&map, format!("no valid frame, but the next segment starts at position {end}")))
+    Err(damaged(&scanned.map, format!("no valid frame, but the next segment starts at position {end}")))
 }
 
 /// Reads the last segment, whose end may be torn.
 pub(crate) fn last(segment: &Arc<Segment>, hard: &HardState) -> Result<Scanned, OpenError> {
-    let (map, terms) = frames(segment, u64::MAX, hard)?;
-    if map.end < hard.durable.max(hard.epoch_start) {
-        return Err(damaged(&map, format!("no valid frame, but the log was durable up to {}", hard.durable)));
+    let mut scanned = frames(segment, u64::MAX, hard)?;
+    let map = &scanned.map;
+    let is_believed = planted(Bug::TornTailAnywhere) || planted(Bug::HardStateReset);
+    if !is_believed && map.end < hard.durable.max(hard.epoch_start) {
+        return Err(damaged(map, format!("no valid frame, but the log was durable up to {}", hard.durable)));
     }
     let committed = hard.committed.map_or(0, |id| id.index.0 + 1).max(hard.first_index());
     let next = map.last.map_or(segment.header.first_index, |id| id.index.0 + 1);
-    if next < committed {
-        return Err(damaged(&map, format!("no valid frame, but entries up to {} were durable", committed - 1)));
+    if !is_believed && next < committed {
+        return Err(damaged(map, format!("no valid frame, but entries up to {} were durable", committed - 1)));
     }
-    let aftermath = look_behind(segment, &map, next, hard).map_err(OpenError::io("read", &segment.path))?;
-    if let Some(proof) = aftermath.proof {
+    let aftermath = look_behind(segment, map, next, hard).map_err(OpenError::io("read", &segment.path))?;
+    if let Some(proof) = aftermath.proof.filter(|_| !is_believed) {
         return Err(damaged(
-            &map,
+            map,
             format!("no valid frame, but the frame of entry {proof} behind it was written after this one was synced"),
         ));
     }
-    let cut_bytes = aftermath.end.saturating_sub(map.end);
-    Ok(Scanned { map, terms, cut_bytes })
+    scanned.cut_bytes = aftermath.end.saturating_sub(map.end);
+    Ok(scanned)
 }
 
 fn damaged(map: &SegmentMap, detail: String) -> OpenError {
@@ -70,10 +75,11 @@ fn damaged(map: &SegmentMap, detail: String) -> OpenError {
 }
 
 /// Reads frames as long as each continues the one before, at most to `end`.
-fn frames(segment: &Arc<Segment>, end: u64, hard: &HardState) -> Result<(SegmentMap, Vec<LogId>), OpenError> {
+fn frames(segment: &Arc<Segment>, end: u64, hard: &HardState) -> Result<Scanned, OpenError> {
     let header = &segment.header;
     let mut map = SegmentMap::empty(Arc::clone(segment));
     let mut terms = Vec::new();
+    let mut proven = header.base;
     let mut reader = FrameReader::new(segment, header.base, CHUNK_BYTES);
     let mut next = header.first_index;
     let mut term = header.prev.map_or(Term(0), |id| id.term);
@@ -90,17 +96,30 @@ fn frames(segment: &Arc<Segment>, end: u64, hard: &HardState) -> Result<(Segment
         if present != (frame.header.epoch == hard.epoch) {
             break;
         }
+        if let Some((position, crc)) = hard.mark
+            && frame.position < position
+            && position <= frame.end()
+            && (position, crc) != (frame.end(), frame.header.crc)
+        {
+            return Err(damaged(&map, "not the entry that was durable here, or one before is not".into()));
+        }
+        if frame.header.behind != u32::MAX {
+            proven = proven.max(frame.position.saturating_sub(u64::from(frame.header.behind)));
+        }
         State::note_term(&mut terms, frame.header.id);
         map.push(frame.header.id, frame.position, frame.end(), frame.header.crc);
         next += 1;
         term = frame.header.id.term;
         reader.advance(&frame);
     }
-    Ok((map, terms))
+    Ok(Scanned { map, proven, terms, cut_bytes: 0 })
 }
 
 fn continues(frame: &Frame, prev: u32, index: u64, term: Term) -> bool {
     let header = &frame.header;
+    if planted(Bug::FrameWithoutPlace) {
+        return frame.intact;
+    }
     frame.intact && header.prev == prev && header.id.index.0 == index && header.id.term >= term
 }
 

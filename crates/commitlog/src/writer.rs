@@ -17,11 +17,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_env::{DiskFile, OpenMode};
 use timbermq_sync::block_on;
 use timbermq_types::{Durability, LogId, Mono};
 
-use crate::entry::{Done, Entry};
+use crate::entry::{Done, Entry, Vote};
 use crate::error::LogFailure;
 use crate::frame::{self, Context, frame_bytes};
 use crate::hard_state::{HardState, HardStateFile};
@@ -35,8 +36,8 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Bytes written before a sync even if more is queued, so that the first of a long queue are not kept waiting. With
 /// the largest entry added it bounds how far a torn tail can reach.
 pub(crate) const SYNC_BYTES: u64 = 32 << 20;
-/// How long acknowledged entries stay in memory with `plant_ack_before_fsync`.
-const PLANTED_DELAY: Duration = Duration::from_millis(50);
+/// How long entries that were acknowledged too early stay in memory, so that killing the process loses them.
+const EARLY_DELAY: Duration = Duration::from_millis(50);
 
 /// The segment being written.
 pub(crate) struct Active {
@@ -160,9 +161,19 @@ impl LogWriter {
 
     /// Does everything queued. Blocks on the disk.
     pub fn step(&mut self) {
+        self.begin();
+        self.complete();
+    }
+
+    /// The first half of [`step`](Self::step): takes what is queued and writes it. What needs a sync of its own within
+    /// the queue (a vote, a truncation) is done; appends are written, not synced, and nobody was told.
+    ///
+    /// For an owner whose disk takes time that passes elsewhere: it waits between the halves for as long as the sync
+    /// takes. A crash meanwhile finds the writes pending, and what is queued meanwhile is the next batch.
+    pub fn begin(&mut self) {
         let mut ops = std::mem::take(&mut self.ops);
         self.shared.queue.take_all(&mut ops);
-        if self.shared.options.plant_ack_before_fsync {
+        if planted(Bug::AckBeforeFsync) {
             self.acknowledge_early(&mut ops);
         }
         for op in ops.drain(..) {
@@ -171,6 +182,14 @@ impl LogWriter {
             self.work(op);
         }
         self.ops = ops;
+        if self.shared.failure().is_none() {
+            let result = self.write_out();
+            self.settle(result);
+        }
+    }
+
+    /// The second half: syncs what was written, calls back, and does the upkeep where that has no thread.
+    pub fn complete(&mut self) {
         let result = self.commit(false);
         self.settle(result);
         if self.steps_upkeep {
@@ -238,9 +257,12 @@ impl LogWriter {
             // Everything else starts from a synced log, and answers in its turn.
             Op::Vote { vote, done } => {
                 let result = self.commit(true);
-                self.hard.vote = Some(vote);
                 self.waiting.push(done);
-                result.and_then(|()| self.store_hard_state())
+                if planted(Bug::VoteInMemory) {
+                    result
+                } else {
+                    result.and_then(|()| self.store_vote(vote))
+                }
             }
             Op::Truncate { keep, end, timeline, done } => {
                 let result = self.commit(true);
@@ -269,7 +291,8 @@ impl LogWriter {
     /// Latches an error and answers everyone who waits with it.
     fn settle(&mut self, result: Result<()>) {
         if let Err(failure) = result {
-            let latched = self.shared.fail(failure);
+            let goes_on = planted(Bug::FullDiskIgnored) && failure.kind == io::ErrorKind::StorageFull;
+            let latched = if goes_on { failure } else { self.shared.fail(failure) };
             self.buffer.clear();
             self.notes.clear();
             self.answer(Err(latched.to_io()));
@@ -428,7 +451,12 @@ impl LogWriter {
             return Ok(());
         }
         if let Some(active) = &self.active {
-            guard("sync", &active.segment.path, active.segment.file.sync_data())?;
+            let mut result = active.segment.file.sync_data();
+            if planted(Bug::FsyncErrorRetried) && result.is_err() {
+                tracing::warn!(path = %active.segment.path.display(), "log.sync_tried_again");
+                result = active.segment.file.sync_data();
+            }
+            guard("sync", &active.segment.path, result)?;
         }
         self.synced_end = self.tail.position;
         self.shared.publish_synced(self.tail.next_index(), self.synced_end, self.timeline);
@@ -475,8 +503,18 @@ impl LogWriter {
         if self.synced_end > self.hard.durable {
             self.hard.durable = self.synced_end;
             changed = true;
+            if self.synced_end == self.tail.position {
+                self.hard.mark = Some((self.tail.position, self.tail.crc));
+            }
         }
         changed
+    }
+
+    /// In an epoch of its own, so that the entries after it tell a hard state from before it.
+    fn store_vote(&mut self, vote: Vote) -> Result<()> {
+        self.hard.vote = Some(vote);
+        self.new_epoch(self.tail.position);
+        self.store_hard_state()
     }
 
     fn store_hard_state(&mut self) -> Result<()> {
@@ -553,7 +591,7 @@ impl LogWriter {
         }
     }
 
-    /// Test only: see [`LogOptions::plant_ack_before_fsync`](crate::LogOptions::plant_ack_before_fsync).
+    /// What [`Bug::AckBeforeFsync`] does: acknowledges, and writes later.
     fn acknowledge_early(&mut self, ops: &mut [Op]) {
         for op in ops.iter_mut() {
             if let Op::Append { entries, timeline, done } = op {
@@ -566,7 +604,7 @@ impl LogWriter {
             }
         }
         if !self.steps_upkeep && !ops.is_empty() {
-            block_on(self.shared.env.sleep(PLANTED_DELAY));
+            block_on(self.shared.env.sleep(EARLY_DELAY));
         }
     }
 }

@@ -194,9 +194,12 @@ impl Layers {
 }
 
 fn unknown(name: &str, origin: Origin, known: impl Iterator<Item = (&'static Key, String)>) -> ConfigError {
+    // What all variables begin with makes none of them more likely.
+    let bare = |text: &str| text.strip_prefix(table::ENV_PREFIX).unwrap_or(text).to_lowercase();
+    let written = bare(name);
     let suggestion = known
-        .map(|(key, spelling)| (strsim::jaro_winkler(name, &spelling), key.name))
-        .filter(|(likeness, _)| *likeness > 0.8)
+        .map(|(key, spelling)| (strsim::normalized_damerau_levenshtein(&written, &bare(&spelling)), key.name))
+        .filter(|(likeness, _)| *likeness > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name);
     ConfigError::Unknown { name: name.to_owned(), origin, suggestion }
@@ -262,6 +265,10 @@ mod tests {
         let var = ("TIMBERMQ_LOG_SEGMNT_BYTES".to_owned(), "3MiB".to_owned());
         let error = layers.env(std::iter::once(var)).unwrap_err();
         assert!(error.to_string().contains("did you mean \"log.segment_bytes\""), "{error}");
+        // Not listen.peer, although more of its letters are somewhere near.
+        let var = ("TIMBERMQ_LESTEN_VIP".to_owned(), "off".to_owned());
+        let error = layers.env(std::iter::once(var)).unwrap_err();
+        assert!(error.to_string().contains("did you mean \"listen.vip\""), "{error}");
         assert!(layers.flag("zzz", "1").unwrap_err().to_string().ends_with("unknown key \"zzz\""));
     }
 

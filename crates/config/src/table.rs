@@ -9,7 +9,7 @@ pub const ENV_PREFIX: &str = "TIMBERMQ_";
 
 /// Variables with our prefix that are not keys.
 pub const RESERVED_ENV: &[&str] =
-    &["TIMBERMQ_CONFIG", "TIMBERMQ_NAMESRV", "TIMBERMQ_LOG", "TIMBERMQ_PLANT", "TIMBERMQ_CACHE", "TIMBERMQ_BIN"];
+    &["TIMBERMQ_CONFIG", "TIMBERMQ_NAMESRV", "TIMBERMQ_LOG", "TIMBERMQ_BUG", "TIMBERMQ_CACHE", "TIMBERMQ_BIN"];
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)

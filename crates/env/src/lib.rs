@@ -4,10 +4,12 @@
 //! real machines (crate `host`) or on one seeded thread with virtual time, lossy disks and a lossy network. The traits
 //! are object-safe on purpose: nothing above has a type parameter for the world it runs in.
 
+mod current;
 mod disk;
 mod net;
 mod tasks;
 
+pub use current::{current, enter};
 pub use disk::{Disk, DiskEntry, DiskFile, DiskSpace, OpenMode};
 pub use net::{Connection, Listener, Net, ReadHalf, WriteHalf};
 pub use tasks::{BoxFuture, Clock, Entropy, Tasks};

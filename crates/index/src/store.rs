@@ -1,6 +1,8 @@
 //! The store: two layers of memory over RocksDB.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -48,13 +50,27 @@ fn store_error(doing: &str, error: &rocksdb::Error) -> StoreError {
     }
 }
 
+/// Makes the directory so that it survives a power cut: RocksDB syncs names in it, not its own name in the one above.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
+}
+
 impl RocksStore {
-    /// Opens the store in `dir`, or creates it. Blocks on the disk.
+    /// Opens the store in `dir`, or creates it; the directory above must be there. Blocks on the disk.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when the directory must be deleted, which loses nothing; [`StoreError::Failed`] for
     /// anything else, for example when another process has it open.
     pub fn open(dir: &Path, options: IndexOptions) -> Result<Self, StoreError> {
+        make_dir(dir).map_err(|error| StoreError::Failed(format!("making {}: {error}", dir.display())))?;
         let db = DB::open(&options.to_rocksdb(), dir)
             .map_err(|error| store_error(&format!("opening {}", dir.display()), &error))?;
         let store = Self { db, layers: RwLock::default(), durable: Mutex::new(None) };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use thiserror::Error;
+use timbermq_bugs::{Bug, planted};
 use timbermq_record::{Record, tags_code};
 use timbermq_types::{LogId, LogIndex, LogPosition, QueueOffset, UnixMillis, perm};
 
@@ -144,9 +145,9 @@ impl Machine {
             let mut replies = Vec::with_capacity(batch.len());
             let mut mark = false;
             for item in batch.items() {
-                mark |= item.kind == CommandKind::Mark;
                 let mut tx = Tx { at, previous_at, store, effects: &mut effects };
                 let reply = dispatch(tables, &item, place.position, &mut tx)?;
+                mark |= item.kind == CommandKind::Mark && reply == Reply::Done;
                 tables.meta.digest(|digest| digest.add_reply(&reply));
                 replies.push(reply);
             }
@@ -215,8 +216,13 @@ impl Machine {
         if self.failed || store.has_frozen() {
             return false;
         }
-        self.shared.write().flush(&**store);
-        store.rotate()
+        let mut tables = self.shared.write();
+        tables.flush(&**store);
+        let rotated = store.rotate();
+        if planted(Bug::AppliedApart) {
+            tables.meta.flush(&**store);
+        }
+        rotated
     }
 
     /// Memory that waits to be written, in bytes.
@@ -248,9 +254,6 @@ impl Machine {
     pub fn install(&mut self, snapshot: &Snapshot) -> Result<(), MachineError> {
         let snapshot = Snapshot::from_dump(snapshot.dump.clone())?;
         let rows = retention::rows(&snapshot.dump)?;
-        if rows.iter().any(|(key, _)| !retention::belongs_in_dump(key)) {
-            return Err(SnapshotError::Malformed("a row that does not belong there").into());
-        }
         let mut tables = self.shared.write();
         let store = &*self.shared.store;
         self.failed = true;
@@ -310,6 +313,12 @@ fn dispatch(
         CommandKind::Unlock => with(item, |command: Unlock| locks.unlock(command, tx)),
         CommandKind::LeaderStarted => with(item, |LeaderStarted { node, term }| {
             meta.state.leader = Some((node, term));
+            if planted(Bug::OffsetCounterCached) {
+                queues.forget_last();
+            }
+            if planted(Bug::LocksNotReplicated) {
+                locks.clear(tx.store);
+            }
             locks.extend(tx);
             tx.effects.push(Effect::LeaderStarted { node, term });
             Reply::Done

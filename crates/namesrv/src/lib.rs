@@ -3,6 +3,9 @@
 //! It keeps nothing on disk. NameServers know nothing of each other; every broker registers with each of them.
 
 mod broker;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kv;
 mod refusal;
 mod requests;

@@ -22,7 +22,11 @@
 mod bootstrap;
 mod config;
 mod effects;
+mod engine_runtime;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod keeper;
 mod log_store;

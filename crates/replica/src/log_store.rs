@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::{CommitLog, Done, Placed};
 use timbermq_env::Env;
-use timbermq_types::LogIndex;
+use timbermq_types::{LogId, LogIndex, NodeId};
 use tokio::sync::{oneshot, watch};
 
 use crate::raft::{self, Entry, Group, RaftLogId, RaftVote};
@@ -27,6 +28,8 @@ const INSTALL_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct LogStore {
     env: Env,
     log: CommitLog,
+    /// Whose log it is.
+    node: NodeId,
     /// Most payload bytes of one read for replication.
     request_bytes: usize,
     /// Changes when a snapshot was installed and the log restarted behind it.
@@ -34,8 +37,19 @@ pub(crate) struct LogStore {
 }
 
 impl LogStore {
-    pub fn new(env: Env, log: CommitLog, request_bytes: usize, installed: watch::Receiver<u64>) -> Self {
-        Self { env, log, request_bytes, installed }
+    pub fn new(env: Env, log: CommitLog, node: NodeId, request_bytes: usize, installed: watch::Receiver<u64>) -> Self {
+        Self { env, log, node, request_bytes, installed }
+    }
+
+    /// Whether this replica leads, as far as its own vote says.
+    fn leads(&self) -> bool {
+        self.log.vote().is_some_and(|vote| vote.committed && vote.node == Some(self.node))
+    }
+
+    /// The entry after `keep`.
+    fn after(&self, keep: Option<LogId>) -> Option<LogId> {
+        let index = keep.map_or(LogIndex(0), |keep| keep.index.next());
+        self.log.term_of(index).map(|term| LogId::new(term, index))
     }
 
     /// As many entries of `[from, to)` as fit into `bytes`, at least one when there is one.
@@ -221,15 +235,30 @@ impl RaftLogStorage<Group> for LogStore {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        let entries: Vec<_> = entries.into_iter().map(Entry::into_log).collect();
+        let mut entries: Vec<_> = entries.into_iter().map(Entry::into_log).collect();
         if let Some(first) = entries.first() {
             self.wait_for_install(first.id.index.0).await?;
+        }
+        if planted(Bug::TruncateOffByOne) || planted(Bug::ConflictingSuffixKept) {
+            let last = self.log.last();
+            entries.retain(|entry| last.is_none_or(|last| entry.id.index > last.index));
+        }
+        if planted(Bug::LeaderCountsUnsynced) && self.leads() {
+            callback.io_completed(Ok(()));
+            return self.log.append(entries, Box::new(|_| ()));
         }
         self.log.append(entries, Box::new(move |result| callback.io_completed(result)))
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
-        let keep = last.map(raft::from_raft);
+        let mut keep = last.map(raft::from_raft);
+        let conflicting = self.after(keep);
+        if planted(Bug::ConflictingSuffixKept) && conflicting.map(|id| id.term) == keep.map(|id| id.term) {
+            return Ok(());
+        }
+        if planted(Bug::TruncateOffByOne) {
+            keep = conflicting.or(keep);
+        }
         let (done, cut) = done();
         match keep {
             Some(id) if !self.log.is_cached(id.index) => {

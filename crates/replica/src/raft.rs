@@ -10,6 +10,7 @@ use timbermq_commitlog::{EntryKind, Placed};
 use timbermq_machine::Reply;
 use timbermq_types::{LogId, LogIndex, LogPosition, NodeId, Term};
 
+use crate::engine_runtime::EngineRuntime;
 use crate::membership::{self, Membership, NodeAddr};
 use crate::wire::Malformed;
 
@@ -24,6 +25,7 @@ openraft::declare_raft_types!(
         LeaderId = LeaderId<u64, u64>,
         Payload = Payload,
         Entry = Entry,
+        AsyncRuntime = EngineRuntime,
 );
 
 pub(crate) type RaftLogId = openraft::LogId<CommittedLeaderId<u64>>;

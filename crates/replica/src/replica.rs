@@ -11,6 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ClientWriteResponse;
 use openraft::{ChangeMembers, ReadPolicy};
+use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::{Machine, Proposal, Reply, Snapshot, View};
@@ -38,6 +39,9 @@ use crate::role::{self, Role, RoleWatch};
 use crate::snapshot_file;
 use crate::state_machine::{StateMachine, restart_log};
 use crate::status::{FollowerStatus, ReplicaStatus};
+
+/// Entries that a replica may lack when it becomes a voter: what is on its way to it at any moment.
+const VOTER_LAG_ENTRIES: u64 = 64;
 
 /// What to do when a replica's own state cannot be used.
 const REJOIN: &str = "This replica must come back with an empty directory under a new node id";
@@ -152,7 +156,7 @@ struct Stop {
 }
 
 impl Replica {
-    /// Starts a replica on the runtime this is called on; its tasks stay there.
+    /// Starts a replica on the runtime this is called on; its tasks stay there. `env` becomes this thread's world.
     ///
     /// # Errors
     /// [`StartError`]. Nothing runs then, and nothing but `identity` was written.
@@ -166,6 +170,8 @@ impl Replica {
             return Err(StartError::Config(problem));
         }
         let engine = Arc::new(config.engine().map_err(StartError::Config)?);
+        // The engine asks this thread's world for time and tasks; it runs nowhere else.
+        timbermq_env::enter(Some(Arc::new(env.clone())));
         let io = |what: &str| {
             let what = what.to_owned();
             move |source| StartError::Io { what, source }
@@ -183,7 +189,7 @@ impl Replica {
         let keeper = Keeper::new(env.clone(), log.clone(), machine, config.data_dir.clone(), config.keeper.clone());
         let effects = EffectHub::new();
         let (installed, installs) = watch::channel(0);
-        let log_store = LogStore::new(env.clone(), log.clone(), config.request_bytes_max, installs);
+        let log_store = LogStore::new(env.clone(), log.clone(), config.node, config.request_bytes_max, installs);
         let state_machine = StateMachine::new(env.clone(), log.clone(), keeper.clone(), effects.clone(), installed);
         let peers =
             Peers::new(env.clone(), Arc::clone(&book), failure.clone(), config.stall_limit, config.request_window);
@@ -284,16 +290,24 @@ impl Replica {
     /// # Errors
     /// [`BarrierError`].
     pub async fn read_barrier(&self) -> Result<(), BarrierError> {
+        if planted(Bug::DeposedLeaderReads) && self.shared.role.borrow().is_leader {
+            return Ok(());
+        }
         let raft = self.shared.raft.clone();
         let (tx, rx) = oneshot::channel();
         // On the replica's own runtime, whose timers the engine uses.
         self.shared.env.spawn("raft.read_barrier", async move {
-            let _ = tx.send(raft.ensure_linearizable(ReadPolicy::ReadIndex).await);
+            let passed = if planted(Bug::ServedBeforeApplied) {
+                raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map(drop)
+            } else {
+                raft.ensure_linearizable(ReadPolicy::ReadIndex).await.map(drop)
+            };
+            let _ = tx.send(passed);
         });
         let limit = self.shared.config.proposal_deadline;
         let outcome = self.shared.env.timeout(limit, rx).await.ok_or(BarrierError::NoQuorum)?;
         match outcome.map_err(|_| BarrierError::Stopping)? {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(RaftError::Fatal(_)) => Err(BarrierError::Stopping),
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(BarrierError::NoQuorum),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
@@ -350,16 +364,38 @@ impl Replica {
         self.change(async move { raft.add_learner(node.0, addr, true).await }).await
     }
 
-    /// Makes `voters` the voters, in one joint change. All of them must be members already; who votes no longer leaves the
-    /// group.
+    /// Makes `voters` the voters, in one joint change. All of them must be members already, and have the log but for its
+    /// last few entries; who votes no longer leaves the group.
     ///
     /// # Errors
     /// [`ChangeError`].
     pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.check_new_voters(&voters)?;
         let voters: BTreeSet<u64> = voters.into_iter().map(|node| node.0).collect();
         let raft = self.shared.raft.clone();
         let change = ChangeMembers::<u64, NodeAddr>::ReplaceAllVoters(voters);
         self.change(async move { raft.change_membership(change, false).await }).await
+    }
+
+    /// A voter counts as having what it acknowledges. One that has nothing yet would only make the majority larger.
+    fn check_new_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let (present, status) = (self.voters(), self.status());
+        for new in voters.difference(&present) {
+            let follower = status.followers.iter().find(|follower| follower.node == *new);
+            match follower {
+                Some(follower) if follower.matched.is_some() && follower.lag <= VOTER_LAG_ENTRIES => {}
+                Some(follower) => {
+                    return Err(ChangeError::Refused(format!(
+                        "node {new} lacks {} entries of the log; let it catch up before it votes",
+                        follower.lag
+                    )));
+                }
+                None => {
+                    return Err(ChangeError::Refused(format!("node {new} is no learner that this leader replicates to")));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes a learner a voter.

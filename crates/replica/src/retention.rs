@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::{Mark, MarkInfo, Proposal, Trim};
@@ -112,8 +113,10 @@ impl RetentionDriver {
             return Ok(());
         }
         // Replay after a crash begins behind what is durable in the store, so that must not lie below the purge.
-        self.keeper.flush(true).await?;
-        self.keeper.keep_snapshot().await?;
+        if !planted(Bug::PurgeBeforeIndex) {
+            self.keeper.flush(true).await?;
+            self.keeper.keep_snapshot().await?;
+        }
         let upto = self.peers.transfers.oldest().map_or(mark.id.index, |sending| sending.min(mark.id.index));
         if self.raft.trigger().snapshot().await.is_err() {
             return Ok(()); // stopping, or failed, which is told elsewhere
@@ -159,7 +162,11 @@ impl Rules<'_> {
     /// The mark to trim to, if any: the newest that age or size asks for, one step when the disk is full.
     fn trim(&self, marks: &[MarkInfo], floor: LogPosition) -> Option<MarkInfo> {
         let age = u64::try_from(self.retention.age.as_millis()).unwrap_or(u64::MAX);
-        let old = |mark: &&MarkInfo| self.now.since(mark.at) > age;
+        let is_old = |mark: &MarkInfo| self.now.since(mark.at) > age;
+        if planted(Bug::RetentionTooMuch) && marks.first().is_some_and(is_old) {
+            return marks.last().copied();
+        }
+        let old = |mark: &&MarkInfo| is_old(mark);
         let excess = |mark: &&MarkInfo| {
             self.retention.bytes > 0 && self.end.0.saturating_sub(mark.end.0) >= self.retention.bytes
         };

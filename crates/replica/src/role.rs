@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
+use timbermq_bugs::{Bug, planted};
 use timbermq_env::Env;
 use timbermq_machine::{LeaderStarted, Proposal};
-use timbermq_types::{NodeId, Term};
+use timbermq_types::{Mono, NodeId, Term};
 use tokio::sync::{mpsc, watch};
 
 use crate::failure::Failure;
@@ -43,7 +44,8 @@ pub(crate) async fn run(watch: RoleWatch, stop: mpsc::Sender<()>) {
     let RoleWatch { env, raft, node, lease, proposer, role, failure } = watch;
     let mut metrics = raft.metrics();
     let mut started: Option<Term> = None;
-    let mut acked = (None, env.mono());
+    let clock = || if planted(Bug::LeaseOnWallClock) { Mono(env.wall().0 * 1_000_000) } else { env.mono() };
+    let mut acked = (None, clock());
     loop {
         let (now, alive) = {
             let seen = metrics.borrow_watched();
@@ -51,13 +53,13 @@ pub(crate) async fn run(watch: RoleWatch, stop: mpsc::Sender<()>) {
             let voters = seen.membership_config.voter_ids().count();
             let acked_at = seen.last_quorum_acked;
             if acked_at != acked.0 {
-                acked = (acked_at, env.mono());
+                acked = (acked_at, clock());
             }
-            let fresh = acked_at.is_some() && env.mono().since(acked.1) < lease;
+            let fresh = acked_at.is_some() && clock().since(acked.1) < lease;
             let now = Role {
                 term: Term(seen.current_term),
                 leader: seen.current_leader.map(NodeId),
-                is_leader: leads && started == Some(Term(seen.current_term)),
+                is_leader: leads && (started == Some(Term(seen.current_term)) || planted(Bug::ServedBeforeApplied)),
                 has_quorum: leads && (voters <= 1 || fresh),
             };
             (now, seen.running_state.clone().map(|()| leads))
@@ -82,7 +84,12 @@ pub(crate) async fn run(watch: RoleWatch, stop: mpsc::Sender<()>) {
                     continue;
                 }
                 Err(ProposeError::Stopping) => {}
-                Err(error) => tracing::info!(%error, "raft.leader_not_started"),
+                Err(error) => {
+                    tracing::info!(%error, "raft.leader_not_started");
+                    // The refusal itself changes the metrics: without a pause this would go round at full speed for as
+                    // long as the engine and this task disagree about the quorum.
+                    env.sleep(lease / 16).await;
+                }
             }
         }
         // A lost quorum shows only by time passing.

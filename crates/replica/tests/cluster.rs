@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use harness::{Cluster, PATIENCE, Place, block_on, config, eventually, failure, group, member};
@@ -203,6 +204,29 @@ fn an_empty_replica_takes_the_place_of_a_dead_one() {
 }
 
 #[test]
+fn a_learner_that_lacks_the_log_does_not_become_a_voter() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    let new = member(9, 3);
+    let mut members = cluster.places[leader].config.members.clone();
+    members.push(new.clone());
+    let mut config = config(new.node, members, cluster.root.path().join("n9"));
+    config.bootstrap = false;
+    cluster.places.push(Place { config, store: Default::default(), running: None });
+    cluster.start(3);
+    let replica = cluster.places[leader].replica().clone();
+    block_on(replica.add_learner(new.node, new.addr)).unwrap();
+    cluster.places[3].kill();
+    for n in 0..100 {
+        // One entry each.
+        cluster.write(leader, &format!("a{n}-"), 1);
+    }
+    let refused = block_on(replica.promote(new.node)).unwrap_err().to_string();
+    assert!(refused.contains("let it catch up"), "{refused}");
+    assert_eq!(replica.status().members.iter().filter(|member| member.voter).count(), 3);
+}
+
+#[test]
 fn a_replica_that_lost_its_data_is_not_let_in_again() {
     let mut cluster = Cluster::new(3, |_| {});
     let leader = cluster.leader();
@@ -284,6 +308,104 @@ fn nothing_is_applied_before_it_is_durable_here_and_heartbeats_do_not_wait_for_t
     pending.join().unwrap().unwrap();
     cluster.agree();
     cluster.assert_has(slow, &done);
+}
+
+#[test]
+fn what_only_one_replica_has_on_disk_is_applied_nowhere() {
+    let cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.write(leader, "a", 50);
+    cluster.agree();
+    let before = cluster.places[leader].replica().view().applied().unwrap();
+    let (slow, fast) = ((leader + 1) % 3, (leader + 2) % 3);
+    for n in [leader, slow] {
+        cluster.places[n].running.as_ref().unwrap().disk.set_stalled(true);
+    }
+    let pending = {
+        let replica = cluster.places[leader].replica().clone();
+        std::thread::spawn(move || block_on(replica.propose(group("b"))))
+    };
+    let log = cluster.places[fast].replica().log().clone();
+    eventually("the entry is on one disk", PATIENCE, || (log.durable() > Some(before.index)).then_some(()));
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        for (n, replica) in cluster.running() {
+            assert_eq!(replica.view().applied(), Some(before), "replica {n}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!pending.is_finished(), "nothing is acknowledged on one disk");
+    for n in [leader, slow] {
+        cluster.places[n].running.as_ref().unwrap().disk.set_stalled(false);
+    }
+    pending.join().unwrap().unwrap();
+    cluster.agree();
+}
+
+#[test]
+fn a_new_leader_serves_nothing_before_it_has_applied_everything() {
+    // Applying waits for the index after a few commands.
+    let cluster = Cluster::new(3, |config| {
+        config.keeper.rotate_bytes = 512;
+        config.keeper.dirty_bytes_max = 2048;
+    });
+    let leader = cluster.leader();
+    let next = (leader + 1) % 3;
+    let (replica, store) = {
+        let running = cluster.places[next].running.as_ref().unwrap();
+        (running.replica.clone(), running.store.clone())
+    };
+    cluster.agree();
+    store.set(true);
+    let done = cluster.write(leader, "a", 300);
+    assert_eq!(done.len(), 300);
+    let last = cluster.places[leader].replica().log().last().unwrap();
+    eventually("everything is in its log", PATIENCE, || (replica.log().durable() >= Some(last.index)).then_some(()));
+    let node = cluster.places[next].config.node;
+    block_on(cluster.places[leader].replica().transfer_leader(node)).unwrap();
+    eventually("it is elected", PATIENCE, || (replica.role().borrow().leader == Some(node)).then_some(()));
+    let (reader, barrier) = (replica.clone(), Instant::now());
+    let passed = std::thread::spawn(move || block_on(reader.read_barrier()).is_ok());
+    while barrier.elapsed() < Duration::from_secs(1) {
+        assert!(!replica.role().borrow().is_leader, "it says that it serves");
+        assert!(!passed.is_finished(), "a read passed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(replica.view().applied().unwrap().index < last.index, "there was something to wait for");
+    store.set(false);
+    eventually("it serves", PATIENCE, || replica.role().borrow().is_leader.then_some(()));
+    cluster.assert_has(next, &done);
+    passed.join().unwrap();
+}
+
+#[test]
+fn a_wall_clock_that_is_set_back_does_not_make_a_leader_trust_an_old_majority() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    cluster.write(leader, "a", 10);
+    for n in (0..3).filter(|n| *n != leader) {
+        cluster.places[n].kill();
+    }
+    let running = cluster.places[leader].running.as_ref().unwrap();
+    running.back_ms.store(3_600_000, Ordering::SeqCst);
+    let role = running.replica.role();
+    eventually("the majority is seen to be gone", PATIENCE, || (!role.borrow().has_quorum).then_some(()));
+}
+
+#[test]
+fn what_was_purged_is_in_the_index_after_a_power_cut() {
+    let mut cluster = Cluster::with_segments(1, 64 << 10, short_retention);
+    let mut done = Vec::new();
+    let mut round = 0;
+    eventually("the log was purged", Duration::from_secs(60), || {
+        done.extend(cluster.write(cluster.leader(), &format!("a{round}-"), 300));
+        round += 1;
+        cluster.places[0].replica().log().last_purged()
+    });
+    cluster.places[0].kill();
+    cluster.start(0);
+    cluster.leader();
+    cluster.assert_has(0, &done);
 }
 
 #[test]

@@ -37,6 +37,13 @@ impl RouteTable {
         })
     }
 
+    /// The address registered as id 0 of a broker group, and the state version it registered with: the term it leads in.
+    #[must_use]
+    pub fn leader(&self, broker_name: &str) -> Option<(&str, i64)> {
+        let member = self.groups.get(broker_name)?.members.get(&0)?;
+        Some((&member.addr, member.data_version.state_version))
+    }
+
     /// All broker groups.
     #[must_use]
     pub fn cluster_info(&self) -> ClusterInfo {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_remoting::body::{DataVersion, QueueData, TopicConfig, TopicConfigTable};
 use timbermq_types::{Mono, TopicName};
 
@@ -193,6 +194,9 @@ impl RouteTable {
 /// Only accepted leaders raise the bar. A follower may know a higher term without a leader in it (one that was cut off
 /// and campaigns, say), and must not shut the living leader out.
 fn is_fenced(group: &Group, broker: &BrokerIdentity, version: DataVersion) -> bool {
+    if planted(Bug::StaleLeaderRegisters) {
+        return false;
+    }
     if version.state_version != group.leader_version {
         return version.state_version < group.leader_version;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::DerefMut;
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_types::{Mono, QueueId, QueueOffset, TopicName};
 
 use crate::{ChannelId, TagFilter};
@@ -100,6 +101,9 @@ impl<T> Parked<T> {
     /// Pulls of one queue that have not seen everything before `next`, whatever they want. Asked right after parking, see
     /// [`hold`].
     pub fn overtaken(&mut self, topic: &TopicName, queue: QueueId, next: QueueOffset) -> Vec<Waiting<T>> {
+        if planted(Bug::LateWakeUpCheck) {
+            return Vec::new();
+        }
         let key = (topic.clone(), queue);
         let Some(list) = self.queues.get_mut(&key) else {
             return Vec::new();
@@ -115,7 +119,10 @@ impl<T> Parked<T> {
     /// Pulls to run again whatever their filter: those past their deadline, and those for which anything at all has
     /// arrived (`next_of` gives a queue's next offset), so that a reader of rare tags moves on.
     pub fn sweep(&mut self, now: Mono, next_of: impl Fn(&TopicName, QueueId) -> QueueOffset) -> Vec<Waiting<T>> {
-        self.take(|(topic, queue), waiting| waiting.deadline <= now || next_of(topic, *queue) > waiting.from)
+        let has_missed = |topic: &TopicName, queue: QueueId, from: QueueOffset| {
+            next_of(topic, queue) > from && !planted(Bug::LateWakeUpCheck)
+        };
+        self.take(|(topic, queue), waiting| waiting.deadline <= now || has_missed(topic, *queue, waiting.from))
     }
 
     /// Pulls past their deadline.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use timbermq_bugs::{Bug, planted};
 use timbermq_remoting::body::SubscriptionData;
 use timbermq_remoting::subscription::{Tags, parse_tags, tag_hash};
 use timbermq_types::{NameError, TopicName};
@@ -21,6 +22,7 @@ impl TagFilter {
     pub fn matches(&self, tags_code: i64) -> bool {
         match self {
             TagFilter::All => true,
+            TagFilter::Any(_) if planted(Bug::TagHashUnsigned) && tags_code < 0 => false,
             #[allow(clippy::cast_possible_truncation)] // the upper half only repeats the sign
             TagFilter::Any(codes) => codes.contains(&(tags_code as i32)),
         }
@@ -58,5 +60,20 @@ impl Subscription {
         let topic = TopicName::new(&data.topic)?;
         let filter = TagFilter::of_expression(&data.sub_string);
         Ok(Self { topic, data, filter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_matches_by_its_hash_of_either_sign() {
+        for tag in ["TagA", "polygenelubricants", "tag of a negative hash"] {
+            let filter = TagFilter::of_expression(tag);
+            assert!(filter.matches(i64::from(tag_hash(tag))), "{tag} has hash {}", tag_hash(tag));
+            assert!(!filter.matches(i64::from(tag_hash(tag)) ^ 1));
+        }
+        assert!(["TagA", "polygenelubricants"].map(|tag| tag_hash(tag) < 0) == [false, true]);
     }
 }

@@ -26,10 +26,14 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::failure::Failure;
 
 fn main() -> ExitCode {
     timbermq_host::abort_on_panic();
     let Cli { global, command } = Cli::parse();
+    if let Err(problem) = timbermq_bugs::check_environment() {
+        return Failure::Usage(problem).report();
+    }
     let outcome = match command {
         Command::Dev(args) => dev::run(&global, args),
         Command::Server(args) => server::run(&args),

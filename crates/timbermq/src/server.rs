@@ -23,7 +23,7 @@ use crate::process::{self, Lifeline};
 use crate::settings::SettingsArgs;
 use crate::signals::StopSignals;
 use data_dir::DataDir;
-use replica::{Plant, ReplicaThread};
+use replica::ReplicaThread;
 
 /// Threads for cold reads on behalf of clients.
 const BLOCKING_THREADS: usize = 16;
@@ -47,7 +47,6 @@ pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     args.lifeline.tie()?;
     let layers = args.settings.load(Role::Server)?;
     let settings = ServerSettings::from_layers(&layers)?;
-    let plant = Plant::from_environment()?;
     logging::start(&layers)?;
     process::raise_open_files();
     let runtime = Builder::new_current_thread()
@@ -55,13 +54,13 @@ pub fn run(args: &ServerArgs) -> Result<(), Failure> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(serve(settings, plant));
+    let outcome = runtime.block_on(serve(settings));
     // Work that hangs on a disk must not keep a process alive that has ended.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(settings: ServerSettings, plant: Option<Plant>) -> Result<(), Failure> {
+async fn serve(settings: ServerSettings) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     let env = timbermq_host::env();
     let data_dir = DataDir::open(&env, &settings)?;
@@ -69,7 +68,7 @@ async fn serve(settings: ServerSettings, plant: Option<Plant>) -> Result<(), Fai
     if settings.members.len() == 1 {
         eprintln!("warning: a group of ONE replica is NOT replicated");
     }
-    let starting = ReplicaThread::start(settings.clone(), data_dir.path().to_owned(), plant)?;
+    let starting = ReplicaThread::start(settings.clone(), data_dir.path().to_owned())?;
     let (thread, replica) = tokio::select! {
         started = starting.started() => started?,
         signal = signals.next() => {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::packages::Missing;
 use crate::product::{self, BlackBox};
@@ -33,6 +33,13 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", about: "lints, warnings are errors", limit_minutes: 45, black_box: false, run: clippy },
     Step { name: "test", about: "tests of all packages", limit_minutes: 60, black_box: false, run: test },
     Step { name: "loom", about: "all interleavings of timbermq-sync", limit_minutes: 30, black_box: false, run: loom },
+    Step {
+        name: "orderings",
+        about: "every memory ordering of timbermq-sync weakened must fail a test",
+        limit_minutes: 10,
+        black_box: false,
+        run: |_, limit| own(&["loom", "--weaken", "--json"], limit),
+    },
     Step { name: "doc", about: "documentation and its links", limit_minutes: 30, black_box: false, run: doc },
     Step {
         name: "deny",
@@ -40,6 +47,57 @@ const STEPS: &[Step] = &[
         limit_minutes: 5,
         black_box: false,
         run: deny,
+    },
+    Step {
+        name: "sim",
+        about: "whole clusters in simulation, and that a seed repeats itself",
+        limit_minutes: 15,
+        black_box: false,
+        run: |_, limit| {
+            own(&["sim", "--seeds", "1300", "--repeat", "20", "--minutes", "9", "--json"], limit)
+        },
+    },
+    Step {
+        name: "checker",
+        about: "every class of anomaly planted into valid histories, and found",
+        limit_minutes: 10,
+        black_box: false,
+        run: checker,
+    },
+    Step {
+        name: "crashes",
+        about: "images of the log and of RocksDB after crashes anywhere",
+        limit_minutes: 10,
+        black_box: false,
+        run: crashes,
+    },
+    Step {
+        name: "bugs",
+        about: "every bug of the catalogue planted, and seen",
+        limit_minutes: 20,
+        black_box: false,
+        run: |_, limit| own(&["seeded-bugs", "--json"], limit),
+    },
+    Step {
+        name: "models",
+        about: "the specifications explored by two engines",
+        limit_minutes: 12,
+        black_box: false,
+        run: |_, limit| own(&["models", "--json"], limit),
+    },
+    Step {
+        name: "fuzz",
+        about: "every decoder of untrusted bytes fuzzed",
+        limit_minutes: 20,
+        black_box: false,
+        run: |_, limit| own(&["fuzz", "--seconds", "20", "--json"], limit),
+    },
+    Step {
+        name: "tsan",
+        about: "tests with threads under the thread sanitizer",
+        limit_minutes: 15,
+        black_box: false,
+        run: |_, limit| own(&["tsan", "--json"], limit),
     },
     Step {
         name: "clients",
@@ -198,6 +256,30 @@ fn finish(command: &mut Command, limit: Duration) -> Result<Outcome> {
     Ok(Outcome::Ran { success: finished.status.success(), totals: finished.totals })
 }
 
+/// Another task of this program, as a step.
+fn own(args: &[&str], limit: Duration) -> Result<Outcome> {
+    let program = env::current_exe().context("cannot name this program")?;
+    finish(Command::new(program).args(args), limit)
+}
+
+fn checker(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let selftest = ["--example", "selftest", "--", "--valid", "10000", "--json"];
+    finish(ready.cargo().args(["run", "--quiet", "--release", "--package", "timbermq-check"]).args(selftest), limit)
+}
+
+/// Images of the log, then of the index; stops at the first that is not well.
+fn crashes(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let run = |package: &str, example: &str, args: &[&str]| {
+        let mut command = ready.cargo();
+        command.args(["run", "--quiet", "--release", "--package", package, "--example", example, "--"]);
+        finish(command.args(args), limit)
+    };
+    match run("timbermq-commitlog", "crash_points", &["--json"])? {
+        Outcome::Ran { success: true, .. } => run("timbermq-index", "crash_images", &["--images", "500", "--json"]),
+        failed => Ok(failed),
+    }
+}
+
 fn fmt(ready: &Ready, limit: Duration) -> Result<Outcome> {
     finish(ready.cargo().args(["fmt", "--all", "--check"]), limit)
 }
@@ -273,7 +355,9 @@ mod tests {
     #[test]
     fn selects_steps() {
         assert_eq!(selected(&[]), names());
-        assert_eq!(selected(&["--quick"]), ["fmt", "clippy", "test", "loom", "doc", "deny"]);
+        let black_box = ["clients", "failover", "planted"];
+        let others: Vec<_> = names().into_iter().filter(|name| !black_box.contains(name)).collect();
+        assert_eq!(selected(&["--quick"]), others);
         assert_eq!(selected(&["--only", "failover", "--only", "fmt"]), ["fmt", "failover"]);
     }
 

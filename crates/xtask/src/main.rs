@@ -1,15 +1,19 @@
 //! Developer tasks. `cargo xtask dev` and `cargo xtask ci` are all a fresh machine needs; the others are their parts.
 
 mod ci;
+mod fuzz;
 mod golang;
 mod lock;
 mod loom;
 mod mutants;
+mod models;
 mod packages;
 mod product;
 mod rocksdb;
 mod run;
+mod seeded_bugs;
 mod setup;
+mod sim;
 mod tsan;
 mod workspace;
 
@@ -94,6 +98,55 @@ const TASKS: &[Task] = &[
                   --record        write the same to crates/timbermq/docs/results/mutants.json\n\n\
                   Survivors that are explained stand in crates/xtask/mutants-survivors.toml; any other is a failure.",
         run: mutants::run,
+    },
+    Task {
+        name: "fuzz",
+        about: "run every decoder on inputs that a fuzzer finds",
+        usage: "fuzz [--seconds N] [--target NAME]... [--jobs N] [--keep] [--minimise] [--json]",
+        details: "  --seconds N    how long each target runs; 20 unless given\n  \
+                  --target NAME  run this target alone; may be repeated\n  \
+                  --jobs N       targets that run at the same time; as many as there are cores unless given\n  \
+                  --keep         start from what earlier runs found, too\n  \
+                  --minimise     replace the committed corpora by the fewest inputs that reach as much\n  \
+                  --json         sum up in one JSON object on the last line\n\n\
+                  Targets, corpora and inputs that once failed are in fuzz/. What is found stays in the cache; a failing\n\
+                  input is named, makes the task fail, and belongs in fuzz/regressions/NAME with its fix.",
+        run: fuzz::run,
+    },
+    Task {
+        name: "models",
+        about: "explore the specifications of the protocol",
+        usage: "models [ARGS OF timbermq-model run]... | models trace ARGS...",
+        details: "TLC, the second engine, is fetched once and needs java; without either it is left out, and said to be.",
+        run: |args| status(&mut models::command(&setup::prepare()?, after_dashes(args))?),
+    },
+    Task {
+        name: "sim",
+        about: "run whole clusters in simulation",
+        usage: "sim [--seeds N] [--from S] [--minutes M] [--repeat N] [--bug NAME] [--record] [--json] | sim --seed S [--trace] | sim minimise S",
+        details: "  --seeds N     how many seeds, each in a process of its own; 100 unless given\n  \
+                  --from S      the first one; 1 unless given\n  \
+                  --minutes M   begin no seed after that\n  \
+                  --repeat N    run the first N seeds twice more, in two processes each, which must say the same to the last\n                \
+                                byte, and the controls, which must not\n  \
+                  --bug NAME    plant a bug of the catalogue\n  \
+                  --record      add the totals to the ledger\n  \
+                  --seed S      run one seed; --trace shows what happens in it\n  \
+                  minimise S    find the fewest groups of faults with which a seed still fails",
+        run: |args| status(&mut sim::command(&setup::prepare()?, after_dashes(args))?),
+    },
+    Task {
+        name: "seeded-bugs",
+        about: "plant known bugs and look which checks see them",
+        usage: "seeded-bugs [--only BUG...] [--layer LETTER...] [--budget-seconds N] [--json] [--record]",
+        details: "  --only BUG...       plant these alone\n  \
+                  --layer LETTER...   run only commands of these layers: U unit and property tests, C crash points, L loom,\n  \
+                  \x20                   M models, T traces, F fuzzing, S simulation, J real processes\n  \
+                  --budget-seconds N  start no command after so long\n  \
+                  --json              leave the table out\n  \
+                  --record            write the results into the documentation\n\n\
+                  The last line is a JSON object. Fails when a bug is not caught, or fewer than three quarters are by two layers.",
+        run: seeded_bugs::run,
     },
     Task {
         name: "fix",

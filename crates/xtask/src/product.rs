@@ -37,7 +37,7 @@ impl BlackBox {
 /// # Errors
 /// Fails when the build does; returns only then.
 pub fn dev(ready: &Ready, args: &[OsString]) -> Result<()> {
-    let binary = build(ready, "timbermq")?;
+    let binary = build(ready, "timbermq", "release")?;
     let mut command = without_cargo_variables(Command::new(&binary));
     let error = command.arg("dev").args(args).exec();
     Err(error).with_context(|| format!("cannot run {}", binary.display()))
@@ -50,9 +50,11 @@ pub fn dev(ready: &Ready, args: &[OsString]) -> Result<()> {
 pub fn black_box(ready: &Ready, what: BlackBox, missing: Missing, args: &[OsString]) -> Result<Command> {
     packages::ensure(packages::CLIENTS, missing)?;
     let path = golang::path_with_go(&ready.workspace.cache)?;
-    // Two builds, so that the product under test has the features users get, not those its tests add.
-    let product = build(ready, "timbermq")?;
-    let runner = build(ready, "timbermq-tests")?;
+    // Two builds, so that the product under test has the features users get, not those its tests add. Only a build with
+    // assertions can have a seeded bug.
+    let has_bug = args.iter().any(|arg| arg == "--plant" || arg.to_string_lossy().starts_with("--plant="));
+    let product = build(ready, "timbermq", if has_bug { "verify" } else { "release" })?;
+    let runner = build(ready, "timbermq-tests", "release")?;
     let mut command = without_cargo_variables(Command::new(runner));
     command.arg(what.verb()).args(args).current_dir(&ready.workspace.root);
     command.envs(ready.variables.iter().map(|(name, value)| (*name, value)));
@@ -61,10 +63,13 @@ pub fn black_box(ready: &Ready, what: BlackBox, missing: Missing, args: &[OsStri
     Ok(command)
 }
 
-/// Builds a package's binary of the same name and returns where cargo put it.
-fn build(ready: &Ready, package: &str) -> Result<PathBuf> {
+/// Builds a package's binary of the same name with a profile and returns where cargo put it.
+///
+/// # Errors
+/// Fails when cargo does, or the package has no such binary.
+pub fn build(ready: &Ready, package: &str, profile: &str) -> Result<PathBuf> {
     let mut command = ready.cargo();
-    command.args(["build", "--release", "--package", package, "--message-format", "json-render-diagnostics"]);
+    command.args(["build", "--profile", profile, "--package", package, "--message-format", "json-render-diagnostics"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     ensure!(output.status.success(), "cargo build --package {package} failed");
     executable_in(&String::from_utf8_lossy(&output.stdout), package)

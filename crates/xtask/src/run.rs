@@ -145,7 +145,7 @@ fn counts_in(text: &str, separator: &str) -> Option<Totals> {
 }
 
 /// Kills a process and everything it started, as far as /proc tells.
-fn kill_tree(root: u32) {
+pub fn kill_tree(root: u32) {
     // Stopped processes start no others, so a tree that does not grow any more is complete.
     let mut tree = vec![root];
     for _ in 0..STOP_ROUNDS_MAX {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde_json::Value;
-use timbermq_check::{Event, Outcome, Place};
+use timbermq_check::history::{Action, Consumed, Found, MessageId, NEVER, Operation, Outcome, PullStatus};
 
-use super::{History, Kind, LastAck};
-use crate::admin::{Admin, SendOutcome};
+use super::{Kind, LastAck, Seen};
+use crate::admin::{Admin, Read, SendOutcome};
 use crate::driver::Driver;
-use crate::monotonic::now_ms;
+use crate::monotonic::{now_ms, now_us};
 use crate::stock::{STOCK, clients_dir};
 
 /// The topic of the run.
@@ -26,13 +26,20 @@ const OWN_PRODUCERS: usize = 4;
 const STOCK_CONSUMERS: usize = 2;
 const OWN_CONSUMERS: u32 = 2;
 /// Group of our own consumers.
-const OWN_GROUP: &str = "failover_own";
+pub(crate) const OWN_GROUP: &str = "failover_own";
+/// Group of the stock consumers.
+const STOCK_GROUP: &str = "failover_stock";
+/// How often a stock producer sends a message again by itself before it gives up.
+const STOCK_RESENDS: u32 = 2;
+
+/// What one client saw.
+type Operations = Vec<Operation<String>>;
 
 /// Everything that runs beside the kills.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
-    own: Vec<JoinHandle<Vec<Event>>>,
-    readers: Vec<JoinHandle<Vec<Event>>>,
+    own: Vec<JoinHandle<Operations>>,
+    readers: Vec<JoinHandle<Operations>>,
     producers: Mutex<Vec<Driver>>,
     consumers: Mutex<Vec<Driver>>,
     last_ack: LastAck,
@@ -53,7 +60,7 @@ impl Load {
                 let args = [
                     ("namesrv", admin.namesrv().to_owned()),
                     ("topic", TOPIC.into()),
-                    ("group", "failover_stock".into()),
+                    ("group", STOCK_GROUP.into()),
                     ("kind", "push".into()),
                     ("instance", format!("c{i}")),
                     ("from", "first".into()),
@@ -134,157 +141,184 @@ impl Load {
     }
 
     /// Stops everything and gathers what everybody saw.
-    pub(crate) fn finish(self) -> History {
+    pub(crate) fn finish(self) -> Seen {
         // Let the last takeover end, so that producers have something to say after it.
         std::thread::sleep(Duration::from_secs(3));
         self.stop.store(true, Ordering::Relaxed);
-        let mut history = History { events: Vec::new(), acks: Vec::new(), complaints: Vec::new() };
+        let mut seen = Seen::default();
         let mut producers = self.producers.into_inner().expect("the load does not panic");
         producers.iter_mut().for_each(Driver::ask_to_stop);
         for (i, producer) in producers.into_iter().enumerate() {
             match producer.stop() {
-                Ok(events) => stock_sends(&mut history, &format!("java{i}"), &events),
-                Err(error) => history.complaints.push(format!("stock producer {i}: {error:#}")),
+                Ok(events) => stock_sends(&mut seen, &format!("java{i}"), &events),
+                Err(error) => seen.complaints.push(format!("stock producer {i}: {error:#}")),
             }
         }
         for handle in self.own {
-            let events = handle.join().expect("the load does not panic");
-            for event in &events {
-                if let Event::Send { return_ms, outcome: Outcome::Ok(_), .. } = event {
-                    history.acks.push((Kind::Own, *return_ms));
-                }
+            let operations = handle.join().expect("the load does not panic");
+            for operation in operations.iter().filter(|operation| operation.outcome == Outcome::Ok) {
+                seen.acks.push((Kind::Own, ms(operation.returned)));
             }
-            history.events.extend(events);
+            seen.operations.extend(operations);
         }
         for handle in self.readers {
-            history.events.extend(handle.join().expect("the load does not panic"));
+            seen.operations.extend(handle.join().expect("the load does not panic"));
         }
         let mut consumers = self.consumers.into_inner().expect("the load does not panic");
         consumers.iter_mut().for_each(Driver::ask_to_stop);
         for (i, consumer) in consumers.into_iter().enumerate() {
             match consumer.stop() {
-                Ok(events) => stock_reads(&mut history, &format!("java{i}"), &events),
-                Err(error) => history.complaints.push(format!("stock consumer {i}: {error:#}")),
+                Ok(events) => stock_reads(&mut seen, &format!("java-consumer{i}"), &events),
+                Err(error) => seen.complaints.push(format!("stock consumer {i}: {error:#}")),
             }
         }
-        history
+        seen
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // microseconds since boot fit
+fn ms(us: u64) -> f64 {
+    us as f64 / 1e3
+}
+
+/// A time of a driver.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // milliseconds since boot
+fn us(ms: &Value) -> Option<u64> {
+    ms.as_f64().map(|ms| (ms * 1e3) as u64)
+}
+
+/// A message as the checkers want it.
+pub(crate) fn found(message: &Read) -> Found<String> {
+    let id = MessageId { producer: message.pid.clone(), seq: message.seq, attempt: 0 };
+    Found { intact: message.intact, ..Found::new(message.offset, id) }
 }
 
 /// One of our producers: a send after the other, the queues in turn. A send that failed or whose outcome is unknown is
 /// not repeated; the next message is sent.
-fn produce(namesrv: &str, id: &str, stop: &AtomicBool, last_ack: &LastAck) -> Vec<Event> {
+fn produce(namesrv: &str, id: &str, stop: &AtomicBool, last_ack: &LastAck) -> Operations {
     let admin = Admin::new(namesrv).expect("the NameServer's address is well formed");
-    let mut events = Vec::new();
+    let mut operations = Vec::new();
     for seq in 0u64.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let queue = u32::try_from(seq % u64::from(QUEUES)).unwrap_or(0);
-        let invoke_ms = now_ms();
-        let outcome = admin.send(TOPIC, queue, id, seq, Duration::from_secs(3));
-        let return_ms = now_ms();
-        let outcome = match outcome {
+        let asked = u32::try_from(seq % u64::from(QUEUES)).unwrap_or(0);
+        let (invoke_ms, invoke) = (now_ms(), now_us());
+        let answer = admin.send(TOPIC, asked, id, seq, Duration::from_secs(3));
+        let returned = now_us();
+        let (outcome, queue, offset) = match answer {
             SendOutcome::Stored { queue, offset } => {
                 let mut last = last_ack.lock().expect("the load does not panic");
                 *last = last.max(invoke_ms);
-                Outcome::Ok(Place { topic: TOPIC.to_owned(), queue, offset })
+                (Outcome::Ok, queue, Some(offset))
             }
-            SendOutcome::NotStored => Outcome::Failed,
-            SendOutcome::Unknown => Outcome::Unknown,
+            SendOutcome::NotStored => (Outcome::Fail, asked, None),
+            SendOutcome::Unknown => (Outcome::Unknown, asked, None),
         };
-        let pause = if matches!(outcome, Outcome::Ok(_)) { 4 } else { 20 };
-        events.push(Event::Send { producer: id.to_owned(), seq, invoke_ms, return_ms, outcome });
+        let pause = if outcome == Outcome::Ok { 4 } else { 20 };
+        let message = MessageId { producer: id.to_owned(), seq, attempt: 0 };
+        let action = Action::send(TOPIC.to_owned(), Some(queue), message, offset);
+        operations.push(Operation { outcome, ..Operation::new(id.to_owned(), invoke, returned, action) });
         std::thread::sleep(Duration::from_millis(pause));
     }
-    events
+    operations
 }
 
 /// One of our consumers: reads its share of the queues from the stored offset on, and stores how far it got.
-fn consume(namesrv: &str, id: &str, share: u32, stop: &AtomicBool) -> Vec<Event> {
+fn consume(namesrv: &str, id: &str, share: u32, stop: &AtomicBool) -> Operations {
     let admin = Admin::new(namesrv).expect("the NameServer's address is well formed");
-    let mut events = Vec::new();
-    let shown = |events: &mut Vec<Event>, queue: u32, offset: u64, invoke_ms: f64| {
-        events.push(Event::Progress {
-            group: OWN_GROUP.to_owned(),
-            place: Place { topic: TOPIC.to_owned(), queue, offset },
-            invoke_ms,
-            return_ms: now_ms(),
-        });
+    let mut operations = Vec::new();
+    let mut note = |invoke: u64, outcome: Outcome, action: Action<String>| {
+        operations.push(Operation { outcome, ..Operation::new(id.to_owned(), invoke, now_us(), action) });
     };
+    let (group, topic) = (|| OWN_GROUP.to_owned(), || TOPIC.to_owned());
     while !stop.load(Ordering::Relaxed) {
         for queue in (0..QUEUES).filter(|queue| queue % OWN_CONSUMERS == share) {
-            let invoke_ms = now_ms();
-            let Ok(stored) = admin.stored_offset(OWN_GROUP, TOPIC, queue) else { continue };
-            if let Some(stored) = stored {
-                shown(&mut events, queue, stored, invoke_ms);
-            }
-            let Ok(messages) = admin.pull(TOPIC, queue, stored.unwrap_or(0)) else { continue };
+            let invoke = now_us();
+            let Ok(offset) = admin.stored_offset(OWN_GROUP, TOPIC, queue) else { continue };
+            note(invoke, Outcome::Ok, Action::QueryOffset { group: group(), topic: topic(), queue, offset });
+            let (from, invoke) = (offset.unwrap_or(0), now_us());
+            let Ok(messages) = admin.pull(TOPIC, queue, from) else { continue };
             let Some(next) = messages.last().map(|message| message.offset + 1) else { continue };
-            for message in messages {
-                events.push(Event::Read {
-                    consumer: id.to_owned(),
-                    producer: message.pid,
-                    seq: message.seq,
-                    place: Place { topic: TOPIC.to_owned(), queue, offset: message.offset },
-                    intact: message.intact,
-                });
-            }
-            let invoke_ms = now_ms();
-            if admin.store_offset(OWN_GROUP, TOPIC, queue, next).is_ok() {
-                shown(&mut events, queue, next, invoke_ms);
-            }
+            let pulled = Action::Pull {
+                group: Some(group()),
+                topic: topic(),
+                queue,
+                from,
+                tags: Vec::new(),
+                status: PullStatus::Read,
+                messages: messages.iter().map(found).collect(),
+                next,
+                bounds: None,
+            };
+            note(invoke, Outcome::Ok, pulled);
+            let invoke = now_us();
+            let stored = admin.store_offset(OWN_GROUP, TOPIC, queue, next);
+            let outcome = if stored.is_ok() { Outcome::Ok } else { Outcome::Unknown };
+            let store = Action::StoreOffset { group: group(), topic: topic(), queue, offset: next, reset: false };
+            note(invoke, outcome, store);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    events
+    operations
 }
 
 /// A stock client's answer names the place; its errors leave it open whether the message was stored, since the client
 /// may have tried several times inside one call.
-fn stock_sends(history: &mut History, producer: &str, events: &[Value]) {
+fn stock_sends(seen: &mut Seen, producer: &str, events: &[Value]) {
     for event in events {
-        let outcome = match event["ev"].as_str() {
-            Some("sent") => match (event["queue"].as_u64(), event["offset"].as_u64()) {
-                (Some(queue), Some(offset)) if event["status"] == "SEND_OK" => Outcome::Ok(Place {
-                    topic: TOPIC.to_owned(),
-                    queue: u32::try_from(queue).unwrap_or(u32::MAX),
-                    offset,
-                }),
+        let queue = event["queue"].as_u64().and_then(|queue| u32::try_from(queue).ok());
+        let (outcome, offset) = match event["ev"].as_str() {
+            Some("sent") => match (queue, event["offset"].as_u64()) {
+                (Some(_), Some(offset)) if event["status"] == "SEND_OK" => (Outcome::Ok, Some(offset)),
                 _ => {
-                    history.complaints.push(format!("a stock client was told half success: {event}"));
-                    Outcome::Unknown
+                    seen.complaints.push(format!("a stock client was told half success: {event}"));
+                    (Outcome::Unknown, None)
                 }
             },
-            Some("error") => Outcome::Unknown,
+            Some("error") => (Outcome::Unknown, None),
             _ => continue,
         };
-        let return_ms = event["t1"].as_f64().unwrap_or(f64::MAX);
-        if matches!(outcome, Outcome::Ok(_)) {
-            history.acks.push((Kind::Stock, return_ms));
+        let returned = us(&event["t1"]).unwrap_or(NEVER);
+        if outcome == Outcome::Ok {
+            seen.acks.push((Kind::Stock, ms(returned)));
         }
-        history.events.push(Event::Send {
-            producer: producer.to_owned(),
-            seq: event["seq"].as_u64().unwrap_or(u64::MAX),
-            invoke_ms: event["t0"].as_f64().unwrap_or(0.0),
-            return_ms,
-            outcome,
-        });
+        let seq = event["seq"].as_u64().unwrap_or(u64::MAX);
+        let action = Action::Send {
+            topic: TOPIC.to_owned(),
+            queue: queue.filter(|_| outcome == Outcome::Ok),
+            message: MessageId { producer: producer.to_owned(), seq, attempt: 0 },
+            tag: None,
+            key: None,
+            batch: None,
+            offset,
+            resends: STOCK_RESENDS,
+            ordered: false,
+        };
+        let invoke = us(&event["t0"]).unwrap_or(0);
+        seen.operations.push(Operation { outcome, ..Operation::new(producer.to_owned(), invoke, returned, action) });
     }
 }
 
-fn stock_reads(history: &mut History, consumer: &str, events: &[Value]) {
+fn stock_reads(seen: &mut Seen, consumer: &str, events: &[Value]) {
     for event in events.iter().filter(|event| event["ev"] == "recv") {
-        history.events.push(Event::Read {
-            consumer: consumer.to_owned(),
-            producer: event["pid"].as_str().unwrap_or_default().to_owned(),
-            seq: event["seq"].as_u64().unwrap_or(u64::MAX),
-            place: Place {
-                topic: event["topic"].as_str().filter(|topic| !topic.is_empty()).unwrap_or(TOPIC).to_owned(),
-                queue: event["queue"].as_u64().and_then(|queue| u32::try_from(queue).ok()).unwrap_or(u32::MAX),
-                offset: event["offset"].as_u64().unwrap_or(u64::MAX),
-            },
+        let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let message = MessageId { producer: text("pid"), seq: event["seq"].as_u64().unwrap_or(u64::MAX), attempt: 0 };
+        let found = Found {
             intact: event["body_ok"] == true,
-        });
+            reconsume: event["reconsume"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+            ..Found::new(event["offset"].as_u64().unwrap_or(u64::MAX), message)
+        };
+        // A message that comes again comes from the retry topic, whatever the client calls it.
+        let topic = if found.reconsume > 0 { format!("%RETRY%{STOCK_GROUP}") } else { TOPIC.to_owned() };
+        let action = Action::Deliver {
+            group: STOCK_GROUP.to_owned(),
+            topic,
+            queue: event["queue"].as_u64().and_then(|queue| u32::try_from(queue).ok()).unwrap_or(u32::MAX),
+            found,
+            consumed: Consumed::Done,
+        };
+        let at = us(&event["t"]).unwrap_or_else(now_us);
+        seen.operations.push(Operation::new(consumer.to_owned(), at, at, action));
     }
 }

@@ -1,10 +1,9 @@
 //! The outcome of a run, in words and as JSON.
 
 use serde_json::{Value, json};
-use timbermq_check::offsets::OffsetVerdict;
-use timbermq_check::queues::QueueVerdict;
+use timbermq_check::Id;
 
-use super::{Args, History, Kind};
+use super::{Args, Kind, Seen};
 use crate::admin::Digest;
 
 /// How long before and after a kill the pause in acknowledgements that it causes may begin: answers that were on their way
@@ -20,9 +19,9 @@ pub(crate) struct WriteGaps {
 
 impl WriteGaps {
     /// Gaps of each kind of client around each kill.
-    pub(crate) fn of(history: &History, kills: &[f64]) -> Self {
+    pub(crate) fn of(seen: &Seen, kills: &[f64]) -> Self {
         let of_kind = |kind: Kind| {
-            let mut acks: Vec<f64> = history.acks.iter().filter(|ack| ack.0 == kind).map(|ack| ack.1).collect();
+            let mut acks: Vec<f64> = seen.acks.iter().filter(|ack| ack.0 == kind).map(|ack| ack.1).collect();
             acks.sort_by(f64::total_cmp);
             let gap = |kill: &f64| {
                 let near = |pause: &&[f64]| pause[1] > *kill && (kill - NEAR_MS..kill + NEAR_MS).contains(&pause[0]);
@@ -51,12 +50,10 @@ fn summary(gaps: &[f64]) -> Value {
 
 /// What a run came to.
 pub(crate) struct Report {
-    verdict: QueueVerdict,
-    progress: OffsetVerdict,
+    /// What the checkers say; nothing when the run could not go on.
+    judged: Option<timbermq_check::Report>,
     gaps: WriteGaps,
-    identical: bool,
     digests: Vec<Digest>,
-    drained: usize,
     kills: usize,
     complaints: Vec<String>,
     broken: Vec<String>,
@@ -64,41 +61,25 @@ pub(crate) struct Report {
 
 impl Report {
     /// The parts of one run. `digests` are those of all replicas after the load, and after one replica rebuilt its index.
-    #[allow(clippy::too_many_arguments)] // they are what a run consists of
     pub(crate) fn new(
-        verdict: QueueVerdict,
-        progress: OffsetVerdict,
+        judged: timbermq_check::Report,
         gaps: WriteGaps,
         digests: [Vec<Digest>; 2],
-        history: &History,
-        drained: usize,
+        seen: Seen,
         kills: usize,
     ) -> Self {
-        let identical = digests.iter().all(|all| all.windows(2).all(|pair| pair[0] == pair[1]));
-        Self {
-            verdict,
-            progress,
-            gaps,
-            identical,
-            digests: digests.concat(),
-            drained,
-            kills,
-            complaints: history.complaints.clone(),
-            broken: Vec::new(),
-        }
+        let (digests, complaints) = (digests.concat(), seen.complaints);
+        Self { judged: Some(judged), gaps, digests, kills, complaints, broken: Vec::new() }
     }
 
     /// A run that could not go on.
-    pub(crate) fn broken(history: &History, kills: usize, why: Vec<String>) -> Self {
+    pub(crate) fn broken(seen: Seen, kills: usize, why: Vec<String>) -> Self {
         Self {
-            verdict: QueueVerdict::default(),
-            progress: OffsetVerdict::default(),
+            judged: None,
             gaps: WriteGaps::default(),
-            identical: false,
             digests: Vec::new(),
-            drained: 0,
             kills,
-            complaints: history.complaints.clone(),
+            complaints: seen.complaints,
             broken: why,
         }
     }
@@ -107,35 +88,20 @@ impl Report {
     pub(crate) fn is_valid(&self) -> bool {
         self.broken.is_empty()
             && self.complaints.is_empty()
-            && self.verdict.is_valid()
-            && self.verdict.acked > 0
-            && self.progress.regressions == 0
-            && self.progress.answers > 0
-            && self.identical
+            && self.judged.as_ref().is_some_and(timbermq_check::Report::is_valid)
     }
 
     pub(crate) fn print(&self, args: &Args) {
-        let v = &self.verdict;
-        let all =
-            self.verdict.findings.iter().chain(&self.progress.findings).chain(&self.complaints).chain(&self.broken);
-        for finding in all.take(60) {
+        for finding in self.complaints.iter().chain(&self.broken).take(60) {
             println!("finding: {finding}");
         }
-        println!(
-            "{} kills; {} sends acknowledged, {} of unknown outcome, {} messages in the queues, {} of them again",
-            self.kills, v.acked, v.unknown, self.drained, v.duplicates
-        );
-        println!(
-            "lost {}, moved {}, phantom {}, offset gaps {}, order violations {}, unstable reads {}, offset regressions {} of {} answers",
-            v.lost,
-            v.moved,
-            v.phantom,
-            v.offset_gaps,
-            v.order_violations,
-            v.unstable,
-            self.progress.regressions,
-            self.progress.answers
-        );
+        if let Some(judged) = &self.judged {
+            print!("{judged}");
+            println!(
+                "{} kills; {} sends acknowledged, {} of unknown outcome, {} messages stand again",
+                self.kills, judged.sends.ok, judged.sends.unknown, judged.duplicates
+            );
+        }
         for digest in &self.digests {
             println!("replica: {digest:?}");
         }
@@ -147,20 +113,29 @@ impl Report {
         }
     }
 
+    /// Violations of some invariants together.
+    fn wrong(&self, numbers: &[u8]) -> u64 {
+        let of = |number: &u8| self.judged.as_ref().map_or(0, |judged| judged.row(Id::new(*number)).violations);
+        numbers.iter().map(of).sum()
+    }
+
     fn to_json(&self) -> Value {
+        let judged = self.judged.as_ref();
         json!({
             "valid": self.is_valid(),
+            "verdict": judged.map_or("unknown", |judged| judged.verdict().word()),
             "kills": self.kills,
-            "acked": self.verdict.acked,
-            "unknown": self.verdict.unknown,
-            "lost": self.verdict.lost,
-            "moved": self.verdict.moved,
-            "phantom": self.verdict.phantom + self.verdict.unstable,
-            "offset_gaps": self.verdict.offset_gaps,
-            "offset_regressions": self.progress.regressions,
-            "order_violations": self.verdict.order_violations,
-            "duplicates": self.verdict.duplicates,
-            "replicas_identical": self.identical,
+            "acked": judged.map_or(0, |judged| judged.sends.ok),
+            "unknown": judged.map_or(0, |judged| judged.sends.unknown),
+            "lost": self.wrong(&[1]),
+            "moved": self.wrong(&[2]),
+            "phantom": self.wrong(&[6, 9]),
+            "offset_gaps": self.wrong(&[3]),
+            "offset_regressions": self.wrong(&[11]),
+            "order_violations": self.wrong(&[4, 5]),
+            "duplicates": judged.map_or(0, |judged| judged.duplicates),
+            "replicas_identical": judged.is_some() && self.wrong(&[26, 27]) == 0,
+            "violations": judged.map(timbermq_check::Report::violations),
             "write_gap_ms": self.gaps.to_json(),
         })
     }
@@ -174,8 +149,8 @@ mod tests {
     fn the_gap_spans_the_kill() {
         // An answer that was under way at the kill arrives just after it; the pause begins with that one.
         let acks = [100.0, 5_000.0, 5_003.0, 5_900.0, 6_010.0, 7_000.0, 40_000.0].map(|at| (Kind::Own, at)).to_vec();
-        let history = History { events: Vec::new(), acks, complaints: Vec::new() };
-        let gaps = WriteGaps::of(&history, &[5_001.0, 39_999.0, 50_000.0]);
+        let seen = Seen { acks, ..Seen::default() };
+        let gaps = WriteGaps::of(&seen, &[5_001.0, 39_999.0, 50_000.0]);
         assert_eq!(gaps.own_ms, [897.0], "no pause begins near the second kill, and nothing came after the last");
         assert!(gaps.stock_ms.is_empty());
     }

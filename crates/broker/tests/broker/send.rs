@@ -6,6 +6,27 @@ use crate::harness::{Group, Wire, eventually, number, request, text};
 use crate::requests::*;
 
 #[tokio::test]
+async fn batches_of_several_producers_stay_together() {
+    let group = Group::one().await;
+    let clients = [group.client().await, group.client().await, group.client().await];
+    clients[0].get(create_topic("t", "1", "6")).await;
+    let batch_header = SendMessageHeader { batch: true, ..header("t", 0) };
+    for round in 0..20 {
+        let mut sent = Vec::new();
+        for client in &clients {
+            let bodies: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+            let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+            sent.push(client.begin(send_as(320, &batch_header, &batch(&bodies))).await);
+        }
+        for answer in futures_util::future::join_all(sent).await {
+            assert_eq!(answer.code, 0, "{answer:?}");
+        }
+        let found = clients[0].get(pull("g", "t", 0, round * 24).request()).await;
+        assert_eq!(bodies(&found), ["0", "1", "2", "3", "4", "5", "6", "7"].repeat(3), "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn all_three_send_codes_store_and_answer_id_queue_and_dense_offsets() {
     let group = Group::one().await;
     let client = group.client().await;

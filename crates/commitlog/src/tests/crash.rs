@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use crate::LogOptions;
-use crate::testing::Crash;
+use timbermq_simdisk::Crash;
 
 fn wide() -> LogOptions {
     LogOptions { fill_ahead_bytes: 3000, ..options() }
@@ -95,7 +95,7 @@ fn a_crash_while_recovering_from_a_crash_changes_nothing() {
 fn the_very_first_opening_survives_a_crash_anywhere() {
     for after in 0..12 {
         for crash in crashes() {
-            let disk = crate::testing::SimDisk::new();
+            let disk = timbermq_simdisk::SimDisk::new();
             disk.power_off_after(after);
             let _ = reopen(&disk, &options(), 1);
             disk.crash(crash);

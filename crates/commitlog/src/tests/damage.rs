@@ -3,8 +3,8 @@
 use super::harness::*;
 use crate::OpenError;
 use crate::segment::HEADER_BYTES;
-use crate::testing::Crash;
-use timbermq_types::LogIndex;
+use timbermq_simdisk::{Crash, Fate};
+use timbermq_types::{LogIndex, LogPosition};
 
 fn filled() -> Rig {
     let mut rig = Rig::new(options());
@@ -62,8 +62,8 @@ fn an_entry_cut_by_a_crash_does_not_follow_its_predecessor_written_again() {
     rig.disk.power_off_after(1);
     rig.step();
     rig.writer = None;
-    rig.disk.crash(Crash::KeepAll);
     // The second of three arrived broken, the third whole.
+    rig.disk.crash_by(|_| Fate::New);
     let path = rig.segment_paths()[0].clone();
     rig.disk.flip(&path, HEADER_BYTES + 144 + 500, 3);
     let (log, recovery) = reopen(&rig.disk, &rig.options, 2).unwrap();
@@ -269,4 +269,47 @@ fn a_read_of_a_damaged_entry_names_the_place() {
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     rig.step();
+}
+
+#[test]
+fn a_frame_that_lies_where_another_belongs_is_not_read() {
+    let mut rig = Rig::new(options());
+    for _ in 0..30 {
+        rig.append(1, &[500, 500]);
+        rig.step();
+    }
+    let segments = rig.log.segments();
+    let paths = rig.segment_paths();
+    let frame = 40 + 504;
+    // A disk that wrote one frame in the place of another, of the same segment or of the next.
+    for (from, path) in [(2 * frame, &paths[0]), (3 * frame, &paths[1])] {
+        let whole = rig.disk.content(path).unwrap();
+        let at = HEADER_BYTES as usize + from;
+        let misdirected = whole[at..at + frame].to_vec();
+        let to = HEADER_BYTES as usize + 4 * frame;
+        let right = rig.disk.content(&paths[0]).unwrap();
+        rig.disk.edit(&paths[0], |bytes| bytes[to..to + frame].copy_from_slice(&misdirected));
+        let position = LogPosition(segments[0].base.0 + 4 * frame as u64 + 40);
+        let by_place = rig.log.read_at(position, 8).unwrap_err();
+        let by_index = rig.log.read(LogIndex(4), LogIndex(5), 1).unwrap_err();
+        for error in [by_place, by_index] {
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+        }
+        rig.disk.edit(&paths[0], |bytes| *bytes = right);
+    }
+    rig.check();
+}
+
+#[test]
+fn a_hard_state_damaged_anywhere_in_both_copies_is_refused() {
+    let mut rig = filled();
+    stop(&mut rig);
+    let path = dir().join("hardstate");
+    for offset in 0..160usize {
+        let flip = |bytes: &mut Vec<u8>| [offset, offset + 4096].into_iter().for_each(|at| bytes[at] ^= 4);
+        rig.disk.edit(&path, flip);
+        assert!(matches!(refused(&rig), OpenError::HardState { .. }), "byte {offset}");
+        rig.disk.edit(&path, flip);
+    }
+    assert!(reopen(&rig.disk, &rig.options, 3).is_ok());
 }

@@ -1,15 +1,21 @@
-//! A log on a simulated disk beside a naive model of it.
+//! A log on a simulated disk beside a naive model of it. Uses the log as its users do, so that programs outside the
+//! crate can include it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use timbermq_commitlog::{CommitLog, Done, Entry, EntryKind, LogOptions, LogWriter, OpenError, Recovery, Vote};
+use timbermq_simdisk::{Crash, SimDisk};
 use timbermq_types::{Durability, LogId, LogIndex, LogPosition, NodeId, Term};
 
-use crate::frame::{FRAME_HEADER_BYTES, frame_bytes};
-use crate::testing::{Crash, SimDisk};
-use crate::{CommitLog, Entry, EntryKind, LogOptions, LogWriter, OpenError, Recovery, Vote};
+const FRAME_HEADER_BYTES: u64 = 40;
+
+/// Bytes of the frame of a payload of `len` bytes.
+fn frame_bytes(len: usize) -> u64 {
+    (FRAME_HEADER_BYTES + len as u64).next_multiple_of(8)
+}
 
 pub(super) fn id(term: u64, index: u64) -> LogId {
     LogId::new(Term(term), LogIndex(index))
@@ -130,7 +136,7 @@ impl Model {
         let mut starts: Vec<LogId> = vec![];
         for (placed, entry) in read.iter().zip(&self.entries) {
             let end = frame + frame_bytes(entry.payload.len());
-            let position = LogPosition(frame + FRAME_HEADER_BYTES as u64);
+            let position = LogPosition(frame + FRAME_HEADER_BYTES);
             if placed.entry != *entry || placed.position != position || placed.end != LogPosition(end) {
                 return Some(format!("{placed:?}, not {entry:?} at {position}"));
             }
@@ -165,6 +171,8 @@ pub(super) struct Rig {
     pub model: Model,
     /// Index after the last entry that was said to be committed.
     pub committed: u64,
+    /// The most it was before a reset.
+    pub committed_before: u64,
     seed: u64,
 }
 
@@ -186,6 +194,7 @@ impl Rig {
             acknowledged: Arc::default(),
             model: Model::default(),
             committed: 0,
+            committed_before: 0,
             seed: 1,
         }
     }
@@ -197,13 +206,14 @@ impl Rig {
     pub(super) fn change(&mut self, change: Change) {
         let acknowledged = Arc::clone(&self.acknowledged);
         let number = self.history.len() + 1;
-        let done: crate::Done = Box::new(move |result| {
+        let done: Done = Box::new(move |result| {
             if result.is_ok() {
                 assert_eq!(acknowledged.swap(number, Ordering::SeqCst) + 1, number, "callbacks come in order");
             }
         });
         self.model.apply(&change);
         if let Change::Reset(id, _) = change {
+            self.committed_before = self.committed_before.max(self.committed);
             self.committed = id.index.0 + 1;
         }
         match change.clone() {
@@ -267,14 +277,24 @@ impl Rig {
     /// The state between the last acknowledgement and the last change that the log is in.
     fn matching(&self, log: &CommitLog) -> Model {
         let acknowledged = self.acknowledged.load(Ordering::SeqCst);
+        self.find_match(log, acknowledged).unwrap_or_else(|differences| {
+            panic!(
+                "the log is in no possible state: {differences:#?}\n{acknowledged} acknowledged of {:?}\non {:?}",
+                self.history, self.base
+            )
+        })
+    }
+
+    /// The state after at least the first `at_least` changes that `log` is in, or how it differs from each.
+    pub(super) fn find_match(&self, log: &CommitLog, at_least: usize) -> Result<Model, Vec<String>> {
         let mut model = self.base.clone();
         let mut differences = vec![];
-        for change in &self.history[..acknowledged] {
+        for change in &self.history[..at_least] {
             model.apply(change);
         }
-        for change in self.history[acknowledged..].iter().map(Some).chain([None]) {
+        for change in self.history[at_least..].iter().map(Some).chain([None]) {
             match model.differs(log) {
-                None => return model,
+                None => return Ok(model),
                 Some(difference) => differences.push(difference),
             }
             match change {
@@ -283,7 +303,7 @@ impl Rig {
                     for entry in entries {
                         model.apply(&Change::Append(vec![entry.clone()]));
                         match model.differs(log) {
-                            None => return model,
+                            None => return Ok(model),
                             Some(difference) => differences.push(difference),
                         }
                     }
@@ -292,10 +312,15 @@ impl Rig {
                 None => {}
             }
         }
-        panic!(
-            "the log is in no possible state: {differences:#?}\n{acknowledged} acknowledged of {:?}\non {:?}",
-            self.history, self.base
-        );
+        Err(differences)
+    }
+
+    /// Makes what was done so far certain. All of it must have been acknowledged.
+    pub(super) fn rebase(&mut self) {
+        assert_eq!(self.acknowledged.load(Ordering::SeqCst), self.history.len());
+        self.base = self.model.clone();
+        self.history.clear();
+        self.acknowledged = Arc::default();
     }
 
     /// Closes the log in order and opens it again.
@@ -308,6 +333,6 @@ impl Rig {
     }
 
     pub(super) fn segment_paths(&self) -> Vec<PathBuf> {
-        self.log.segments().iter().map(|s| crate::segment::path_of(Path::new("/data/log"), s.base.0)).collect()
+        self.log.segments().iter().map(|segment| dir().join(format!("{:020}.log", segment.base.0))).collect()
     }
 }

@@ -8,8 +8,8 @@ use std::task::{Context, Waker};
 use timbermq_types::{Durability, LogIndex, LogPosition, Term};
 
 use super::harness::*;
-use crate::testing::Crash;
 use crate::{Done, LogOptions};
+use timbermq_simdisk::Crash;
 
 fn nothing() -> Done {
     Box::new(|_| {})
@@ -35,6 +35,28 @@ fn entries_are_readable_at_once_and_durable_after_one_sync() {
     rig.step();
     assert_eq!(rig.disk.syncs() - syncs, 3);
     rig.restart();
+    rig.check();
+}
+
+#[test]
+fn between_the_halves_of_a_step_appends_are_written_and_nobody_was_told() {
+    let mut rig = Rig::new(options());
+    rig.append(1, &[10]);
+    rig.step();
+    rig.append(1, &[100, 600]);
+    let syncs = rig.disk.syncs();
+    rig.writer.as_mut().unwrap().begin();
+    assert!(!rig.disk.pending().is_empty());
+    assert_eq!((rig.disk.syncs(), rig.log.durable()), (syncs, Some(LogIndex(0))));
+    // What comes now is the next batch.
+    rig.append(1, &[50]);
+    rig.writer.as_mut().unwrap().complete();
+    assert_eq!((rig.disk.syncs(), rig.log.durable()), (syncs + 1, Some(LogIndex(2))));
+    rig.step();
+    assert_eq!((rig.disk.syncs(), rig.log.durable()), (syncs + 2, Some(LogIndex(3))));
+    rig.append(1, &[70, 900]);
+    rig.writer.as_mut().unwrap().begin();
+    rig.crash(Crash::Random(3));
     rig.check();
 }
 
@@ -348,19 +370,6 @@ fn the_directory_of_another_group_is_refused() {
     assert!(matches!(reopen(&rig.disk, &other, 2), Err(crate::OpenError::WrongGroup { .. })));
     let small = LogOptions { segment_bytes: 100, ..options() };
     assert!(matches!(reopen(&rig.disk, &small, 2), Err(crate::OpenError::Options(_))));
-}
-
-#[test]
-fn the_planted_bug_loses_what_it_acknowledged() {
-    let mut rig = Rig::new(LogOptions { plant_ack_before_fsync: true, ..options() });
-    rig.disk.power_off_after(0);
-    rig.append(1, &[10]);
-    rig.step();
-    assert_eq!(rig.acknowledged.load(std::sync::atomic::Ordering::SeqCst), 1);
-    rig.writer = None;
-    rig.disk.crash(Crash::KeepAll);
-    let (log, _) = reopen(&rig.disk, &options(), 2).unwrap();
-    assert_eq!(log.last(), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::harness::*;
 use crate::LogOptions;
-use crate::testing::Crash;
+use timbermq_simdisk::Crash;
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -17,6 +17,8 @@ enum Act {
     Step,
     Check,
     PowerOff { after: u64 },
+    FailSync { nth: u64 },
+    Fill { bytes: u64 },
     Crash(Crash),
     Restart,
 }
@@ -38,6 +40,8 @@ fn act() -> impl Strategy<Value = Act> {
         8 => Just(Act::Step),
         2 => Just(Act::Check),
         2 => (0..12u64).prop_map(|after| Act::PowerOff { after }),
+        1 => (0..4u64).prop_map(|nth| Act::FailSync { nth }),
+        1 => (0..6000u64).prop_map(|bytes| Act::Fill { bytes }),
         3 => crash().prop_map(Act::Crash),
         1 => Just(Act::Restart),
     ]
@@ -94,12 +98,24 @@ fn act_on(rig: &mut Rig, act: &Act, term: &mut u64, dying: &mut bool) {
                 rig.disk.power_off_after(*after);
             }
         }
+        Act::FailSync { nth } => {
+            *dying = true;
+            rig.disk.fail_sync(*nth);
+        }
+        Act::Fill { bytes } => {
+            *dying = true;
+            let len = |path: std::path::PathBuf| rig.disk.content(&path).map_or(0, |content| content.len() as u64);
+            let used: u64 = rig.disk.paths().into_iter().map(len).sum();
+            rig.disk.limit(Some(used + bytes));
+        }
         Act::Crash(crash) => {
+            rig.disk.limit(None);
             rig.crash(*crash);
             *dying = false;
         }
         Act::Restart => {
             if *dying {
+                rig.disk.limit(None);
                 rig.crash(Crash::LoseAll);
                 *dying = false;
             } else {
@@ -120,6 +136,7 @@ proptest! {
         for act in &acts {
             act_on(&mut rig, act, &mut term, &mut dying);
         }
+        rig.disk.limit(None);
         rig.crash(Crash::LoseAll);
         rig.append(term + 1, &[100, 200]);
         rig.step();

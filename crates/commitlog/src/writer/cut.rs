@@ -14,10 +14,11 @@ use crate::upkeep::Job;
 
 impl LogWriter {
     /// Starts a new epoch at `position`. From here on nothing behind it is part of the log.
-    fn new_epoch(&mut self, position: u64) {
+    pub(super) fn new_epoch(&mut self, position: u64) {
         self.hard.epoch = self.hard.epoch.checked_add(1).expect("four billion truncations");
         self.hard.epoch_start = position;
         self.hard.durable = position;
+        self.hard.mark = self.hard.mark.filter(|(marked, _)| *marked <= position);
         self.synced_end = position;
     }
 
@@ -93,6 +94,7 @@ impl LogWriter {
     pub(super) fn reset(&mut self, id: LogId, position: u64) -> Result<()> {
         self.new_epoch(position);
         self.hard.reset_epoch = self.hard.epoch;
+        self.hard.mark = None;
         self.hard.purged = Some(id);
         self.hard.purged_end = position;
         self.hard.committed = Some(id);

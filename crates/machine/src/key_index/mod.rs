@@ -23,7 +23,7 @@ use crate::codec::{self, Encoded};
 use crate::key::{meta, single, table};
 use crate::retention::DumpWriter;
 use crate::store::{Store, StoreError};
-use crate::tables::{damaged, load};
+use crate::tables::{MADE_MAX, damaged, load};
 
 /// Entries of one run: 1.75 MiB.
 pub(crate) const RUN_ENTRIES: u32 = if cfg!(test) { 50 } else { 65_536 };
@@ -114,6 +114,17 @@ impl KeyIndex {
         if let Some((number, run)) = self.runs.last_key_value() {
             dump.row(&keys::run::encode(*number), &codec::encode(run));
         }
+    }
+
+    pub fn check_start(&self) -> Result<(), &'static str> {
+        let Fill { next_run, count } = self.fill;
+        if next_run > MADE_MAX || count > RUN_ENTRIES {
+            return Err("more keys than there can have been");
+        }
+        if self.runs.keys().any(|run| *run >= next_run) {
+            return Err("a run of keys that is not begun yet");
+        }
+        Ok(())
     }
 
     /// Adds the keys of one record: its unique key and its business keys.

@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::key::{meta, single, table};
 use crate::retention::DumpWriter;
 use crate::store::{Store, StoreError};
+use crate::tables::REACHED_MAX;
 
 /// The row that says which entry the store's state is the result of, see [`decode_applied`].
 pub const APPLIED_KEY: [u8; 2] = [table::META, meta::APPLIED];
@@ -130,6 +131,12 @@ impl Meta {
 
     pub fn dump(&self, dump: &mut DumpWriter) {
         self.rows(|key, value| dump.row(key, &value));
+    }
+
+    pub fn check_start(&self) -> Result<(), &'static str> {
+        let index = self.applied.map_or(0, |applied| applied.index.0);
+        let reached = index <= REACHED_MAX && self.state.end.0 <= REACHED_MAX;
+        if reached { Ok(()) } else { Err("an entry beyond any log") }
     }
 
     pub fn digest(&mut self, add: impl FnOnce(&mut Digest)) {

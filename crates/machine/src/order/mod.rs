@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use timbermq_bugs::{Bug, planted};
 use timbermq_types::{GroupName, QueueId, TopicName, UnixMillis, limits};
 
 pub use command::{Lock, Unlock};
@@ -70,7 +71,9 @@ impl Locks {
 
     pub fn lock(&mut self, command: Lock, exists: impl Fn(&TopicName) -> bool, tx: &mut Tx<'_>) -> Reply {
         let Lock { group, client, queues } = command;
-        self.expire(&group, tx.at, tx.store);
+        if !planted(Bug::LockRenewedAfterExpiry) {
+            self.expire(&group, tx.at, tx.store);
+        }
         let mut granted = Vec::with_capacity(queues.len());
         for (topic, queue) in queues {
             if queue.0 >= limits::QUEUES_MAX || !exists(&topic) {
@@ -78,7 +81,11 @@ impl Locks {
             }
             let owned = self.map.entry(group.clone()).or_default();
             let name = (topic, queue);
-            if owned.get(&name).is_some_and(|owner| owner.client != client) {
+            if let Some(owner) = owned.get(&name).filter(|owner| owner.client != client) {
+                // The new owner is not noted.
+                if planted(Bug::LockRenewedAfterExpiry) && owner.expires_at <= tx.at {
+                    granted.push(name);
+                }
                 continue;
             }
             let owner = LockOwner { client: client.clone(), expires_at: tx.at.plus(LOCK_EXPIRY) };
@@ -139,6 +146,14 @@ impl Locks {
 
     pub fn remove_group(&mut self, group: &GroupName, store: &dyn Store) {
         self.remove_where(group, store, |_, _| true);
+    }
+
+    /// What [`Bug::LocksNotReplicated`] does: a new leader knows none.
+    pub fn clear(&mut self, store: &dyn Store) {
+        let groups: Vec<GroupName> = self.map.keys().cloned().collect();
+        for group in groups {
+            self.remove_group(&group, store);
+        }
     }
 
     fn remove_where(&mut self, group: &GroupName, store: &dyn Store, gone: impl Fn(&TopicName, &LockOwner) -> bool) {

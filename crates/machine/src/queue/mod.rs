@@ -7,7 +7,7 @@ pub(crate) mod keys;
 mod read;
 mod row;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use timbermq_types::{QueueId, QueueOffset, TopicName};
 
@@ -19,7 +19,7 @@ use crate::codec::{self, Encoded};
 use crate::key::{meta, single, table};
 use crate::retention::DumpWriter;
 use crate::store::{Store, StoreError};
-use crate::tables::{Tx, damaged, load};
+use crate::tables::{MADE_MAX, REACHED_MAX, Tx, damaged, load};
 
 /// Up to this many blocks are removed one by one; more with a range, which costs every later read a little.
 const BLOCKS_ONE_BY_ONE: u64 = 16;
@@ -123,6 +123,26 @@ impl Queues {
         }
     }
 
+    /// In a state to start from queues are empty, and each has a number of its own.
+    pub fn check_start(&self) -> Result<(), &'static str> {
+        if self.next_uid > MADE_MAX {
+            return Err("more queues than there can have been");
+        }
+        let mut uids = BTreeSet::new();
+        for queue in self.map.values().flat_map(BTreeMap::values) {
+            if queue.uid >= self.next_uid || !uids.insert(queue.uid) {
+                return Err("a queue whose number is not its own");
+            }
+            if queue.min != queue.next || !queue.tail.is_empty() {
+                return Err("a queue with messages in it");
+            }
+            if queue.next.0 > REACHED_MAX {
+                return Err("a queue offset beyond any");
+            }
+        }
+        Ok(())
+    }
+
     pub fn bounds(&self, topic: &str, queue: QueueId) -> QueueBounds {
         self.get(topic, queue).map(Queue::bounds).unwrap_or_default()
     }
@@ -152,6 +172,21 @@ impl Queues {
             self.dirty.push((topic.clone(), id));
         }
         first
+    }
+
+    /// What [`Bug::OffsetCounterCached`](timbermq_bugs::Bug::OffsetCounterCached) does: the last message of each queue was
+    /// never counted.
+    pub fn forget_last(&mut self) {
+        for (topic, queues) in &mut self.map {
+            for (id, queue) in queues {
+                if queue.min < queue.next && queue.tail.pop().is_some() {
+                    queue.next = QueueOffset(queue.next.0 - 1);
+                    if !std::mem::replace(&mut queue.dirty, true) {
+                        self.dirty.push((topic.clone(), *id));
+                    }
+                }
+            }
+        }
     }
 
     pub fn remove_topic(&mut self, topic: &TopicName, tx: &mut Tx<'_>) {

@@ -1,6 +1,7 @@
 //! Reading rows: what is in memory is copied under the lock, blocks are read from the store afterwards.
 
 use bytes::Bytes;
+use timbermq_bugs::{Bug, planted};
 use timbermq_types::{QueueId, QueueOffset, UnixMillis};
 
 use super::{QueueBounds, Queues, ROWS_PER_BLOCK, Row, keys};
@@ -80,6 +81,7 @@ impl Span {
         while low < high {
             let middle = low + (high - low) / 2;
             let before = blocks.row(middle)?.is_none_or(|row| match boundary {
+                Boundary::Lower if planted(Bug::SearchByTimeOffByOne) => row.store_time <= time,
                 Boundary::Lower => row.store_time < time,
                 Boundary::Upper => row.store_time <= time,
             });

@@ -4,12 +4,17 @@
 //! `[format u8]`, per row `[key length u32][value length u32][key][value]`, then `[CRC-32 u32]` of all before it; little
 //! endian.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use thiserror::Error;
 use timbermq_types::{LogId, LogPosition};
 
 use crate::key::{meta, single, table};
+use crate::memory::MemoryStore;
 use crate::meta::{Membership, State, decode_applied};
+use crate::store::{Store, StoreError};
+use crate::tables::Tables;
 
 const FORMAT: u8 = 1;
 const CRC_BYTES: usize = 4;
@@ -26,6 +31,9 @@ pub enum SnapshotError {
     /// What is in it makes no sense.
     #[error("the snapshot is malformed: {0}")]
     Malformed(&'static str),
+    /// A row does not say what its key promises.
+    #[error("the snapshot cannot be read: {0}")]
+    Unreadable(StoreError),
 }
 
 /// Gathers rows.
@@ -110,8 +118,26 @@ impl Snapshot {
             Some(row) => Some(Membership::decode(row).ok_or(SnapshotError::Malformed("membership"))?),
             None => None,
         };
+        check(&rows)?;
         Ok(Self { mark, end: state.end, membership, dump })
     }
+}
+
+/// Loads the rows to see that a machine can go on from them: whoever starts installing has given up what it had.
+fn check(rows: &[DumpRow<'_>]) -> Result<(), SnapshotError> {
+    let store = MemoryStore::new();
+    let mut keys = BTreeSet::new();
+    for (key, value) in rows {
+        if !belongs_in_dump(key) {
+            return Err(SnapshotError::Malformed("a row that does not belong there"));
+        }
+        if !keys.insert(*key) {
+            return Err(SnapshotError::Malformed("a row twice"));
+        }
+        store.put(key, Bytes::copy_from_slice(value));
+    }
+    let tables = Tables::load(&store).map_err(SnapshotError::Unreadable)?;
+    tables.check_start().map_err(SnapshotError::Malformed)
 }
 
 /// Whether a row may be in a dump, that is whether it is of the small state and not of what a replica keeps for itself.

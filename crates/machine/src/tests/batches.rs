@@ -78,6 +78,44 @@ fn a_version_from_the_future_stops_the_machine_before_anything_is_applied() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// A batch is its commands one after the other, whatever they are, and reads back as them.
+    #[test]
+    fn a_batch_is_the_sum_of_its_commands(
+        sends in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..40), 1..4_usize, any::<bool>()), 0..6),
+        marks in 0..3_usize,
+        at in any::<u64>(),
+    ) {
+        let mut proposals: Vec<Proposal> = sends
+            .into_iter()
+            .map(|(body, count, ipv6)| send("t", 1, &vec![Message { body, ipv6, ..Message::default() }; count]))
+            .collect();
+        proposals.extend(std::iter::repeat_n(Proposal::from(Mark {}), marks));
+        let mut builder = BatchBuilder::new();
+        for (index, proposal) in proposals.iter().enumerate() {
+            prop_assert!(builder.fits(proposal));
+            prop_assert_eq!(builder.push(proposal), index);
+        }
+        prop_assert_eq!((builder.len(), builder.is_empty()), (proposals.len(), proposals.is_empty()));
+        prop_assert_eq!(builder.bytes(), HEADER_BYTES + builder_bytes(&proposals));
+        let sealed = builder.seal(UnixMillis(at));
+        let items: Vec<_> = proposals.iter().cloned().map(super::support::Item::Proposal).collect();
+        prop_assert_eq!(&sealed, &super::support::payload(at, &items));
+        let batch = Batch::parse(&sealed).unwrap();
+        prop_assert_eq!((batch.at(), batch.len(), batch.is_empty()), (UnixMillis(at), proposals.len(), proposals.is_empty()));
+        for (item, proposal) in batch.items().zip(&proposals) {
+            prop_assert_eq!(item.kind, proposal.kind());
+            prop_assert_eq!(item.body.len(), proposal.body().len());
+            let mut rest = if item.kind == CommandKind::Send { item.body } else { &[] };
+            while !rest.is_empty() {
+                let (record, tail) = timbermq_record::Record::parse_prefix(rest).unwrap();
+                prop_assert_eq!(record.store_timestamp_ms(), at.cast_signed());
+                rest = tail;
+            }
+        }
+    }
+
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Batch::parse(&bytes).map(|batch| batch.items().count());

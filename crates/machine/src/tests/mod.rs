@@ -2,8 +2,10 @@
 
 mod batches;
 mod codecs;
+mod history;
 mod key_order;
 mod model;
 mod properties;
 mod scenarios;
+mod snapshots;
 mod support;

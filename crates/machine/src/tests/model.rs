@@ -1,414 +1,474 @@
-//! A naive model of the machine: plain maps, everything recomputed, nothing stored in blocks or runs.
+//! A naive model of the machine: plain maps and lists, everything recomputed, nothing stored in blocks or runs. It shares no
+//! code with the machine beyond the types that commands, replies and effects are made of.
 
 use std::collections::BTreeMap;
 
-use timbermq_types::{GroupName, LogIndex, LogPosition, QueueId, QueueOffset, TopicName};
+use timbermq_types::{
+    GroupConfig, GroupName, LogId, LogIndex, LogPosition, NodeId, QueueId, QueueOffset, Term, TopicConfig, TopicName,
+    UnixMillis,
+};
 
-use super::support::{Message, group, record, topic};
-use crate::batch::{COMMAND_HEADER_BYTES, HEADER_BYTES};
-use crate::{EntryPlace, Machine, Proposal, Refusal, Reply, Row};
+use super::history::{Op, Sending, Spoil};
+use super::support::{Item, Message, group, topic};
+use crate::{
+    Applied, Arrived, Boundary, CommitOffsets, DeleteGroup, Effect, EntryPlace, Lock, MarkInfo, Membership, PutGroup,
+    PutTopic, QueueBounds, Refusal, Reply, Row, Unlock, View,
+};
 
-pub const TOPICS: [&str; 3] = ["alpha", "beta", "%RETRY%g"];
-pub const GROUPS: [&str; 2] = ["g", "h"];
-pub const CLIENTS: [&str; 2] = ["c1", "c2"];
 pub const LOCK_MS: u64 = 60_000;
+const QUEUES_MAX: u32 = 65_536;
 
-/// A command in the terms of the model: indices into the names above.
-#[derive(Clone, Debug)]
-pub enum Op {
-    Send {
-        topic: usize,
-        queue: u32,
-        messages: Vec<(u8, u8, u8)>,
-    },
-    PutTopic {
-        topic: usize,
-        queues: u32,
-        writable: bool,
-        if_absent: bool,
-    },
-    DeleteTopic {
-        topic: usize,
-    },
-    PutGroup {
-        group: usize,
-        retries: i32,
-    },
-    DeleteGroup {
-        group: usize,
-        clean: bool,
-    },
-    Commit {
-        group: usize,
-        topic: usize,
-        queue: u32,
-        offset: u64,
-        allow_lower: bool,
-    },
-    Lock {
-        group: usize,
-        client: usize,
-        topic: usize,
-        queue: u32,
-    },
-    Unlock {
-        group: usize,
-        client: usize,
-        topic: usize,
-        queue: u32,
-    },
-    LeaderStarted,
-    Mark,
-    /// To the mark at this place of the list, modulo its length plus one; the last is no mark.
-    Trim {
-        nth: usize,
-    },
-}
-
-pub fn message((tag, key, unique): (u8, u8, u8)) -> Message {
-    let keys = match key {
-        0 => String::new(),
-        1..=4 => format!("k{key}"),
-        _ => format!("k{} k1 k1", key % 5),
-    };
-    let tags = if tag == 0 { String::new() } else { format!("tag{tag}") };
-    let unique_key = if unique == 0 { String::new() } else { format!("u{unique}") };
-    Message { tags, keys, unique_key, body: vec![tag; usize::from(key)], ipv6: unique % 2 == 1 }
-}
+/// The index of no mark.
+pub const NO_MARK: u64 = 1_000_000;
 
 #[derive(Clone, Debug, Default)]
 struct Queue {
     min: u64,
     rows: Vec<Row>,
+    /// Tells a queue from one of the same name before its topic was deleted.
     incarnation: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Stored {
-    topic: usize,
+    topic: String,
     message: Message,
     position: u64,
+    size: u32,
     at: u64,
 }
 
+/// A mark and everything as of it.
+#[derive(Clone, Debug)]
+struct Kept {
+    mark: MarkInfo,
+    state: Box<Model>,
+}
+
+/// The state that the machine must have.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    topics: BTreeMap<usize, (u32, bool)>,
-    groups: BTreeMap<usize, i32>,
-    queues: BTreeMap<(usize, u32), Queue>,
-    offsets: BTreeMap<(usize, usize, u32), u64>,
-    locks: BTreeMap<(usize, usize, u32), (usize, u64)>,
-    stored: Vec<Stored>,
-    marks: BTreeMap<u64, BTreeMap<u64, u64>>,
-    ends: BTreeMap<u64, u64>,
-    floor: u64,
-    incarnations: u64,
+    applied: Option<LogId>,
+    end: LogPosition,
     at: u64,
+    leader: Option<(NodeId, Term)>,
+    membership: Option<Membership>,
+    topics: BTreeMap<String, TopicConfig>,
+    /// Changes so far, and when the last one was.
+    topics_version: (u64, u64),
+    groups: BTreeMap<String, GroupConfig>,
+    groups_version: (u64, u64),
+    queues: BTreeMap<(String, u32), Queue>,
+    offsets: BTreeMap<(String, String, u32), u64>,
+    locks: BTreeMap<(String, String, u32), (String, u64)>,
+    stored: Vec<Stored>,
+    marks: Vec<Kept>,
+    snapshot: Option<MarkInfo>,
+    incarnations: u64,
+}
+
+/// A question by key, as a client asks it.
+#[derive(Clone, Debug)]
+pub struct KeyQuestion<'a> {
+    pub topic: &'a str,
+    pub key: &'a str,
+    pub unique: bool,
+    pub begin: u64,
+    pub end: u64,
+    pub before: Option<u64>,
+    pub max: usize,
+}
+
+fn tags_code(message: &Message) -> i64 {
+    let units: Vec<u16> = message.tags.encode_utf16().collect();
+    i64::from(units.iter().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(*unit))))
 }
 
 impl Model {
-    pub fn mark_at(&self, nth: usize) -> u64 {
-        self.marks.keys().nth(nth % (self.marks.len() + 1)).copied().unwrap_or(1_000_000)
+    /// Which mark a `Trim` of a history means: one of those there are, one that is gone, the entry itself, or none at all.
+    pub fn mark_at(&self, nth: usize, own: LogIndex) -> LogIndex {
+        let gone = self.snapshot.map_or(LogIndex(NO_MARK), |mark| mark.id.index);
+        let others = [gone, own, LogIndex(NO_MARK)];
+        let all: Vec<LogIndex> = self.marks.iter().map(|kept| kept.mark.id.index).chain(others).collect();
+        all[nth % all.len()]
     }
 
-    /// Applies a batch; returns what the machine must reply.
-    pub fn apply(&mut self, place: &EntryPlace, at: u64, ops: &[(Op, Proposal)]) -> Vec<Reply> {
+    /// The marks that can be trimmed to.
+    pub fn marks(&self) -> Vec<MarkInfo> {
+        self.marks.iter().map(|kept| kept.mark).collect()
+    }
+
+    /// What a replica has that begins with the dump of a mark: nothing in the queues, and the mark as its snapshot.
+    pub fn started_from(&self, mark: &MarkInfo) -> Model {
+        let kept = self.marks.iter().find(|kept| kept.mark == *mark).expect("a mark of the model");
+        let mut model = (*kept.state).clone();
+        for queue in model.queues.values_mut() {
+            queue.min = queue.rows.len() as u64;
+        }
+        model.snapshot = Some(*mark);
+        model
+    }
+
+    pub fn blank(&mut self, place: &EntryPlace) {
+        self.applied = Some(place.id);
+        self.end = place.end;
+    }
+
+    pub fn set_membership(&mut self, place: &EntryPlace, bytes: &[u8]) {
+        self.membership = Some(Membership { id: place.id, bytes: bytes.to_vec().into() });
+        self.blank(place);
+    }
+
+    /// Applies a batch; returns what the machine must answer.
+    pub fn apply(&mut self, place: &EntryPlace, at: u64, ops: &[(Op, Item)]) -> Applied {
         let previous_at = self.at;
         self.at = self.at.max(at);
-        let mut offset = HEADER_BYTES;
-        let mut replies = Vec::new();
-        let mut mark = false;
-        for (op, proposal) in ops {
-            let body = place.position.0 + (offset + COMMAND_HEADER_BYTES) as u64;
-            offset += proposal.batch_bytes();
-            mark |= matches!(op, Op::Mark);
-            replies.push(self.one(op, proposal, body, previous_at));
+        let mut applied = Applied::default();
+        let mut body = place.position.0 + 13;
+        for (op, item) in ops {
+            body += 5;
+            let reply = self.one(op, item, body, previous_at, &mut applied.effects);
+            applied.replies.push(reply);
+            body += item.body().len() as u64;
         }
-        if mark {
+        self.blank(place);
+        if ops.iter().any(|(op, _)| matches!(op, Op::Mark)) {
             self.locks.retain(|_, lock| lock.1 > self.at);
-            let next = self.queues.values().map(|queue| (queue.incarnation, queue.rows.len() as u64)).collect();
-            self.marks.insert(place.id.index.0, next);
-            self.ends.insert(place.id.index.0, place.end.0);
+            let mark = MarkInfo { id: place.id, end: place.end, at: UnixMillis(self.at) };
+            let state = Model { marks: Vec::new(), snapshot: None, ..self.clone() };
+            self.marks.push(Kept { mark, state: Box::new(state) });
+            applied.effects.push(Effect::Marked(mark));
         }
-        replies
+        applied
     }
 
-    fn one(&mut self, op: &Op, proposal: &Proposal, body: u64, previous_at: u64) -> Reply {
+    fn one(&mut self, op: &Op, item: &Item, body: u64, previous_at: u64, effects: &mut Vec<Effect>) -> Reply {
         match op {
-            Op::Send { topic, queue, messages } => self.send(*topic, *queue, messages, body),
-            Op::PutTopic { topic: name, queues, writable, if_absent } => {
-                let new = (*queues, *writable);
-                let kept = *if_absent && self.topics.contains_key(name);
-                if !kept {
-                    self.topics.insert(*name, new);
+            Op::Send(sending) => self.send(sending, body, effects),
+            Op::PutTopic(PutTopic { config, if_absent }) => {
+                if config.read_queues.max(config.write_queues) > QUEUES_MAX {
+                    return Reply::Refused(Refusal::TooManyQueues);
                 }
-                let (queues, writable) = self.topics[name];
-                let mut config = timbermq_types::TopicConfig::new(topic(TOPICS[*name]), queues);
-                config.perm = if writable { 6 } else { 4 };
-                Reply::Topic(config.into())
+                let name = config.name.as_str().to_owned();
+                let old = self.topics.get(&name).cloned();
+                if old.is_none() || (!if_absent && old.as_ref() != Some(config)) {
+                    self.topics.insert(name.clone(), config.clone());
+                    self.topics_version = (self.topics_version.0 + 1, self.at);
+                    effects.push(Effect::TopicChanged(config.clone().into()));
+                }
+                Reply::Topic(self.topics[&name].clone().into())
             }
-            Op::DeleteTopic { topic } => {
-                if self.topics.remove(topic).is_none() {
+            Op::DeleteTopic(name) => {
+                if self.topics.remove(*name).is_none() {
                     return Reply::Refused(Refusal::TopicMissing);
                 }
-                self.queues.retain(|(of, _), _| of != topic);
-                self.offsets.retain(|(_, of, _), _| of != topic);
-                self.locks.retain(|(_, of, _), _| of != topic);
+                self.topics_version = (self.topics_version.0 + 1, self.at);
+                effects.push(Effect::TopicDeleted(topic(name)));
+                self.queues.retain(|(of, _), _| of != name);
+                self.offsets.retain(|(_, of, _), _| of != name);
+                self.locks.retain(|(_, of, _), _| of != name);
                 Reply::Done
             }
-            Op::PutGroup { group: name, retries } => {
-                self.groups.insert(*name, *retries);
-                let mut config = timbermq_types::GroupConfig::new(group(GROUPS[*name]));
-                config.retry_max_times = *retries;
-                Reply::Group(config.into())
-            }
-            Op::DeleteGroup { group, clean } => {
-                let existed = self.groups.remove(group).is_some();
-                self.locks.retain(|(of, _, _), _| of != group);
-                if *clean {
-                    self.offsets.retain(|(of, _, _), _| of != group);
+            Op::PutGroup(PutGroup { config, if_absent }) => {
+                let name = config.name.as_str().to_owned();
+                let old = self.groups.get(&name).cloned();
+                if old.is_none() || (!if_absent && old.as_ref() != Some(config)) {
+                    self.groups.insert(name.clone(), config.clone());
+                    self.groups_version = (self.groups_version.0 + 1, self.at);
+                    effects.push(Effect::GroupChanged(config.clone().into()));
                 }
-                if existed { Reply::Done } else { Reply::Refused(Refusal::GroupMissing) }
+                Reply::Group(self.groups[&name].clone().into())
             }
-            Op::Commit { group, topic, queue, offset, allow_lower } => {
-                if self.topics.contains_key(topic) {
-                    let stored = self.offsets.entry((*group, *topic, *queue)).or_insert(*offset);
-                    if *offset > *stored || *allow_lower {
-                        *stored = *offset;
+            Op::DeleteGroup(DeleteGroup { group, clean_offsets }) => {
+                let name = group.as_str();
+                self.locks.retain(|(of, _, _), _| of != name);
+                if *clean_offsets {
+                    self.offsets.retain(|(of, _, _), _| of != name);
+                }
+                if self.groups.remove(name).is_none() {
+                    return Reply::Refused(Refusal::GroupMissing);
+                }
+                self.groups_version = (self.groups_version.0 + 1, self.at);
+                effects.push(Effect::GroupDeleted(group.clone()));
+                Reply::Done
+            }
+            Op::Commit(CommitOffsets { offsets }) => {
+                for one in offsets {
+                    let key = (one.group.as_str().to_owned(), one.topic.as_str().to_owned(), one.queue.0);
+                    let lower = self.offsets.get(&key).is_some_and(|stored| one.offset.0 < *stored);
+                    if one.queue.0 < QUEUES_MAX
+                        && self.topics.contains_key(one.topic.as_str())
+                        && (one.allow_lower || !lower)
+                    {
+                        self.offsets.insert(key, one.offset.0);
                     }
                 }
                 Reply::Done
             }
-            Op::Lock { group, client, topic: name, queue } => {
+            Op::Lock(Lock { group, client, queues }) => {
+                let group = group.as_str();
+                self.locks.retain(|(of, _, _), (_, expires)| of != group || *expires > self.at);
                 let mut granted = Vec::new();
-                self.locks.retain(|(of, _, _), lock| of != group || lock.1 > self.at);
-                if self.topics.contains_key(name) {
-                    let lock = self.locks.entry((*group, *name, *queue)).or_insert((*client, 0));
-                    if lock.0 == *client || lock.1 <= self.at {
-                        *lock = (*client, self.at + LOCK_MS);
-                        granted.push((topic(TOPICS[*name]), QueueId(*queue)));
+                for (topic, queue) in queues {
+                    let key = (group.to_owned(), topic.as_str().to_owned(), queue.0);
+                    let free = self.locks.get(&key).is_none_or(|(owner, _)| owner == client);
+                    if free && queue.0 < QUEUES_MAX && self.topics.contains_key(topic.as_str()) {
+                        self.locks.insert(key, (client.clone(), self.at + LOCK_MS));
+                        granted.push((topic.clone(), *queue));
                     }
                 }
                 Reply::Locked { granted }
             }
-            Op::Unlock { group, client, topic, queue } => {
-                let name = (*group, *topic, *queue);
-                if self.locks.get(&name).is_some_and(|lock| lock.0 == *client) {
-                    self.locks.remove(&name);
+            Op::Unlock(Unlock { group, client, queues }) => {
+                for (topic, queue) in queues {
+                    let key = (group.as_str().to_owned(), topic.as_str().to_owned(), queue.0);
+                    if self.locks.get(&key).is_some_and(|(owner, _)| owner == client) {
+                        self.locks.remove(&key);
+                    }
                 }
                 Reply::Done
             }
-            Op::LeaderStarted => {
-                for lock in self.locks.values_mut().filter(|lock| lock.1 > previous_at) {
-                    lock.1 = lock.1.max(self.at + LOCK_MS);
+            Op::LeaderStarted(started) => {
+                self.leader = Some((started.node, started.term));
+                self.locks.retain(|_, (_, expires)| *expires > previous_at);
+                for (_, expires) in self.locks.values_mut() {
+                    *expires = (*expires).max(self.at + LOCK_MS);
                 }
+                effects.push(Effect::LeaderStarted { node: started.node, term: started.term });
                 Reply::Done
             }
             Op::Mark => Reply::Done,
             Op::Trim { .. } => {
-                let command: crate::Trim = crate::codec::decode(proposal.body()).unwrap();
-                self.trim(command.to.0);
+                let command: crate::Trim = crate::codec::decode(item.body()).unwrap();
+                effects.extend(self.trim(command.to).map(Effect::Trimmed));
                 Reply::Done
             }
+            Op::Garbage { .. } => Reply::Refused(Refusal::Malformed),
         }
     }
 
-    fn send(&mut self, topic: usize, queue: u32, messages: &[(u8, u8, u8)], body: u64) -> Reply {
-        let Some((queues, writable)) = self.topics.get(&topic) else { return Reply::Refused(Refusal::TopicMissing) };
-        if !writable {
+    fn send(&mut self, sending: &Sending, body: u64, effects: &mut Vec<Effect>) -> Reply {
+        let Sending { topic: name, queue, messages, spoil } = sending;
+        match spoil {
+            Spoil::Empty | Spoil::NegativeQueue => return Reply::Refused(Refusal::Malformed),
+            Spoil::Cut(_) if messages.len() == 1 => return Reply::Refused(Refusal::Malformed),
+            _ => {}
+        }
+        let Some(config) = self.topics.get(*name) else { return Reply::Refused(Refusal::TopicMissing) };
+        if config.perm & 2 == 0 {
             return Reply::Refused(Refusal::NotWritable);
         }
-        if queue >= *queues {
+        if *queue >= config.read_queues.max(config.write_queues) {
             return Reply::Refused(Refusal::QueueOutOfRange);
         }
-        let at = timbermq_types::UnixMillis(self.at);
-        let rows = self.queues.entry((topic, queue)).or_insert_with(|| {
-            self.incarnations += 1;
-            Queue { incarnation: self.incarnations, ..Queue::default() }
+        if *spoil != Spoil::None {
+            return Reply::Refused(Refusal::Malformed);
+        }
+        let incarnations = &mut self.incarnations;
+        let rows = self.queues.entry(((*name).to_owned(), *queue)).or_insert_with(|| {
+            *incarnations += 1;
+            Queue { incarnation: *incarnations, ..Queue::default() }
         });
         let first = rows.rows.len() as u64;
         let mut positions = Vec::new();
         let mut position = body;
-        for one in messages {
-            let message = message(*one);
-            let size = record(TOPICS[topic], queue, &message).len();
-            let tags_code = message.tags.chars().fold(0_i32, |hash, c| hash.wrapping_mul(31).wrapping_add(c as i32));
+        let mut tags_codes = Vec::new();
+        for message in messages {
+            let size = u32::try_from(super::support::record(name, *queue, message).len()).unwrap();
             rows.rows.push(Row {
                 offset: QueueOffset(rows.rows.len() as u64),
                 position: LogPosition(position),
-                size: u32::try_from(size).unwrap(),
-                tags_code: i64::from(tags_code),
-                store_time: at,
+                size,
+                tags_code: tags_code(message),
+                store_time: UnixMillis(self.at),
             });
-            self.stored.push(Stored { topic, message, position, at: self.at });
+            tags_codes.push(tags_code(message));
+            let (topic, message) = ((*name).to_owned(), message.clone());
+            self.stored.push(Stored { topic, message, position, size, at: self.at });
             positions.push(LogPosition(position));
-            position += size as u64;
+            position += u64::from(size);
         }
-        Reply::Sent { queue_offset: QueueOffset(first), positions, at }
+        let at = UnixMillis(self.at);
+        let (first, next) = (QueueOffset(first), QueueOffset(rows.rows.len() as u64));
+        effects.push(Effect::Arrived(Arrived {
+            topic: topic(name),
+            queue: QueueId(*queue),
+            first,
+            next,
+            tags_codes,
+            at,
+        }));
+        Reply::Sent { queue_offset: first, positions, at }
     }
 
-    fn trim(&mut self, to: u64) {
-        let Some(next) = self.marks.get(&to).cloned() else { return };
+    fn trim(&mut self, to: LogIndex) -> Option<MarkInfo> {
+        let kept = self.marks.iter().find(|kept| kept.mark.id.index == to)?.clone();
         for queue in self.queues.values_mut() {
-            if let Some(next) = next.get(&queue.incarnation) {
-                queue.min = queue.min.max(*next);
-            }
+            let then = kept.state.queues.values().find(|then| then.incarnation == queue.incarnation);
+            queue.min = queue.min.max(then.map_or(0, |then| then.rows.len() as u64));
         }
-        self.marks.retain(|index, _| *index > to);
-        self.floor = self.ends[&to];
+        self.marks.retain(|kept| kept.mark.id.index > to);
+        self.snapshot = Some(kept.mark);
+        Some(kept.mark)
     }
 
-    /// Everything a view says, against the model.
-    pub fn check(&self, machine: &Machine) {
-        let view = machine.view();
-        let names = |name: usize| TOPICS[name];
-        assert_eq!(view.topics().len(), self.topics.len());
-        assert_eq!(view.groups().len(), self.groups.len());
+    fn floor(&self) -> u64 {
+        self.snapshot.map_or(0, |mark| mark.end.0)
+    }
+
+    /// Everything a view says, except for answers to questions, against the model.
+    pub fn check(&self, view: &View, topics: &[&str], groups: &[&str]) {
+        self.check_whole(view);
+        self.check_configuration(view, topics, groups);
+        self.check_queues(view);
+        self.check_offsets(view, topics, groups);
+        for of in groups {
+            for name in topics {
+                for queue in [0, 1, 2, 3, QUEUES_MAX - 1, QUEUES_MAX, u32::MAX] {
+                    let lock = self.locks.get(&((*of).to_owned(), (*name).to_owned(), queue));
+                    let owner = view.lock_owner(of, &topic(name), QueueId(queue));
+                    let owner = owner.map(|owner| (owner.client, owner.expires_at.0));
+                    assert_eq!(owner.as_ref(), lock.filter(|(_, expires)| *expires > self.at), "{of} {name} {queue}");
+                }
+            }
+        }
+    }
+
+    fn check_whole(&self, view: &View) {
+        assert_eq!(view.applied(), self.applied);
+        assert_eq!(view.applied_end(), self.end);
         assert_eq!(view.last_at().0, self.at);
-        assert_eq!(view.floor().0, self.floor);
-        let marks: Vec<u64> = view.marks().iter().map(|mark| mark.id.index.0).collect();
-        assert_eq!(marks, self.marks.keys().copied().collect::<Vec<_>>());
-        assert_eq!(view.queues().len(), self.queues.len());
+        assert_eq!(view.leader(), self.leader);
+        assert_eq!(view.membership(), self.membership);
+        assert_eq!(view.marks(), self.marks());
+        assert_eq!(view.snapshot_mark(), self.snapshot);
+        assert_eq!(view.floor().0, self.floor());
+        let snapshot = view.current_snapshot().unwrap();
+        assert_eq!(
+            snapshot.as_ref().map(|found| (found.mark, found.end)),
+            self.snapshot.map(|mark| (mark.id, mark.end))
+        );
+    }
+
+    fn check_configuration(&self, view: &View, topics: &[&str], groups: &[&str]) {
+        let found: Vec<TopicConfig> = view.topics().iter().map(|config| (**config).clone()).collect();
+        assert_eq!(found, self.topics.values().cloned().collect::<Vec<_>>());
+        for name in topics {
+            assert_eq!(view.topic(name).as_deref(), self.topics.get(*name));
+        }
+        let version = view.topics_version();
+        assert_eq!((version.counter, version.changed_at.0), self.topics_version);
+        let found: Vec<GroupConfig> = view.groups().iter().map(|config| (**config).clone()).collect();
+        assert_eq!(found, self.groups.values().cloned().collect::<Vec<_>>());
+        for name in groups {
+            assert_eq!(view.group(name).as_deref(), self.groups.get(*name));
+        }
+        let version = view.groups_version();
+        assert_eq!((version.counter, version.changed_at.0), self.groups_version);
+    }
+
+    fn check_queues(&self, view: &View) {
+        let expected: Vec<(TopicName, QueueId, QueueBounds)> = self
+            .queues
+            .iter()
+            .map(|((name, id), queue)| {
+                let (min, max) = (QueueOffset(queue.min), QueueOffset(queue.rows.len() as u64));
+                (topic(name), QueueId(*id), QueueBounds { min, max })
+            })
+            .collect();
+        assert_eq!(view.queues(), expected);
         for ((name, id), queue) in &self.queues {
-            let (name, id) = (names(*name), QueueId(*id));
-            let bounds = view.queue_bounds(name, id);
-            assert_eq!((bounds.min.0, bounds.max.0), (queue.min, queue.rows.len() as u64));
             let kept = &queue.rows[usize::try_from(queue.min).unwrap()..];
-            assert_eq!(view.rows(name, id, bounds.min, usize::MAX).unwrap(), kept);
-            assert_eq!(
-                view.rows(name, id, bounds.min.plus(3), 2).unwrap(),
-                kept.iter().copied().skip(3).take(2).collect::<Vec<_>>()
-            );
-            assert!(view.rows(name, id, bounds.max, 5).unwrap().is_empty());
-            assert_eq!(view.earliest_store_time(name, id).unwrap(), kept.first().map(|row| row.store_time));
-        }
-        let mut offsets = 0;
-        for (number, name) in GROUPS.iter().enumerate() {
-            for (topic, queue, offset) in view.offsets_of_group(name) {
-                let topic = TOPICS.iter().position(|known| *known == topic.as_str()).unwrap();
-                assert_eq!(self.offsets.get(&(number, topic, queue.0)), Some(&offset.0));
-                offsets += 1;
-            }
-        }
-        assert_eq!(offsets, self.offsets.len());
-        for ((of, name, queue), (client, expires)) in &self.locks {
-            let owner = view.lock_owner(GROUPS[*of], &TopicName::new(names(*name)).unwrap(), QueueId(*queue));
-            let expected = (*expires > self.at).then(|| (CLIENTS[*client].to_owned(), *expires));
-            assert_eq!(owner.map(|owner| (owner.client, owner.expires_at.0)), expected);
-        }
-        for name in 0..TOPICS.len() {
-            let groups: Vec<GroupName> = view.groups_with_offsets_on(names(name));
-            let expected = (0..GROUPS.len()).filter(|of| self.offsets.keys().any(|(g, t, _)| g == of && *t == name));
-            assert_eq!(groups, expected.map(|of| group(GROUPS[of])).collect::<Vec<_>>());
+            assert_eq!(view.rows(name, QueueId(*id), QueueOffset(queue.min), usize::MAX).unwrap(), kept);
+            assert_eq!(view.earliest_store_time(name, QueueId(*id)).unwrap(), kept.first().map(|row| row.store_time));
         }
     }
 
-    /// Queries by key and time, against the model.
-    pub fn check_queries(&self, machine: &Machine) {
-        let view = machine.view();
-        let times: Vec<u64> = self.stored.iter().map(|stored| stored.at).collect();
-        let (begin, end) = (times.get(times.len() / 4).copied().unwrap_or(0), times.last().copied().unwrap_or(0));
-        for (number, name) in TOPICS.iter().enumerate() {
-            for key in ["k1", "k2", "u1", "u2", "none"] {
-                for (unique, begin, page) in [(true, 0, 3), (false, begin, 2), (false, 0, 1_000)] {
-                    let mut found = Vec::new();
-                    let mut before = None;
-                    loop {
-                        let answer = view
-                            .lookup_key(
-                                name,
-                                key,
-                                unique,
-                                timbermq_types::UnixMillis(begin),
-                                timbermq_types::UnixMillis(end),
-                                page,
-                                before,
-                            )
-                            .unwrap();
-                        assert!(answer.hits.len() <= page);
-                        found.extend(answer.hits.iter().map(|hit| hit.position.0));
-                        before = answer.next;
-                        if before.is_none() {
-                            break;
-                        }
-                    }
-                    let has = |message: &Message| {
-                        message.unique_key == key || (!unique && message.keys.split(' ').any(|one| one == key))
-                    };
-                    let expected = self.stored.iter().rev().filter(|stored| {
-                        stored.topic == number
-                            && stored.position >= self.floor
-                            && stored.at >= begin
-                            && has(&stored.message)
-                    });
-                    assert_eq!(found, expected.map(|stored| stored.position).collect::<Vec<_>>(), "{name} {key}");
-                }
+    fn check_offsets(&self, view: &View, topics: &[&str], groups: &[&str]) {
+        let with = |has: &dyn Fn(&str, &str) -> bool| {
+            let of = |name: &&&str| self.offsets.keys().any(|(group, topic, _)| group == **name && has(group, topic));
+            let mut names: Vec<GroupName> = groups.iter().filter(of).map(|name| group(name)).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(view.groups_with_offsets(), with(&|_, _| true));
+        for name in topics {
+            assert_eq!(view.groups_with_offsets_on(name), with(&|_, topic| topic == *name));
+        }
+        for of in groups {
+            let stored = self.offsets.iter().filter(|((group, _, _), _)| group == of);
+            let expected: Vec<_> =
+                stored.map(|((_, name, queue), offset)| (topic(name), QueueId(*queue), QueueOffset(*offset))).collect();
+            assert_eq!(view.offsets_of_group(of), expected);
+            for (name, queue, offset) in &expected {
+                assert_eq!(view.offset_of(of, name.as_str(), *queue), Some(*offset));
             }
-            for queue in 0..4 {
-                let Some(model) = self.queues.get(&(number, queue)) else { continue };
-                for time in [0, begin, begin + 1, end, end + 1] {
-                    let time = timbermq_types::UnixMillis(time);
-                    let search = |boundary| view.search_by_time(name, QueueId(queue), time, boundary).unwrap().0;
-                    let kept = model.rows.iter().filter(|row| row.offset.0 >= model.min);
-                    let lower = kept
-                        .clone()
-                        .find(|row| row.store_time >= time)
-                        .map_or(model.rows.len() as u64, |row| row.offset.0);
-                    let upper = kept.rev().find(|row| row.store_time <= time).map_or(model.min, |row| row.offset.0);
-                    assert_eq!(search(crate::Boundary::Lower), lower);
-                    assert_eq!(search(crate::Boundary::Upper), upper);
-                }
-            }
+            assert_eq!(view.offset_of(of, topics[0], QueueId(QUEUES_MAX)), None);
         }
     }
 
-    pub fn proposal(&self, op: &Op) -> Proposal {
-        let name = |number: &usize| topic(TOPICS[*number]);
-        let of = |number: &usize| group(GROUPS[*number]);
-        match op {
-            Op::Send { topic, queue, messages } => {
-                let messages: Vec<Message> = messages.iter().map(|one| message(*one)).collect();
-                super::support::send(TOPICS[*topic], *queue, &messages)
+    /// A read of a queue: which rows, whether `from` is in it or not.
+    pub fn check_rows(&self, view: &View, name: &str, queue: u32, from: u64, max: usize) {
+        let model = self.queues.get(&(name.to_owned(), queue)).cloned().unwrap_or_default();
+        let inside = from >= model.min && from < model.rows.len() as u64;
+        let expected: Vec<Row> = if inside {
+            model.rows.iter().copied().filter(|row| row.offset.0 >= from).take(max).collect()
+        } else {
+            Vec::new()
+        };
+        assert_eq!(view.rows(name, QueueId(queue), QueueOffset(from), max).unwrap(), expected);
+        assert!(view.rows_cached(name, QueueId(queue), QueueOffset(from), max), "all of the memory store is in memory");
+        let bounds = view.queue_bounds(name, QueueId(queue));
+        assert_eq!((bounds.min.0, bounds.max.0), (model.min, model.rows.len() as u64));
+    }
+
+    /// A search by time.
+    pub fn check_time(&self, view: &View, name: &str, queue: u32, time: u64) {
+        let model = self.queues.get(&(name.to_owned(), queue)).cloned().unwrap_or_default();
+        let kept: Vec<&Row> = model.rows.iter().filter(|row| row.offset.0 >= model.min).collect();
+        let lower =
+            kept.iter().find(|row| row.store_time.0 >= time).map_or(model.rows.len() as u64, |row| row.offset.0);
+        let upper = kept.iter().rev().find(|row| row.store_time.0 <= time).map_or(model.min, |row| row.offset.0);
+        let search = |boundary| view.search_by_time(name, QueueId(queue), UnixMillis(time), boundary).unwrap().0;
+        assert_eq!((search(Boundary::Lower), search(Boundary::Upper)), (lower, upper));
+    }
+
+    /// A question by key, page after page.
+    pub fn check_key(&self, view: &View, question: &KeyQuestion<'_>) {
+        let KeyQuestion { topic, key, unique, begin, end, before, max } = question.clone();
+        let mut found = Vec::new();
+        let mut next = before.map(LogPosition);
+        for _ in 0..=self.stored.len() {
+            let (begin, end) = (UnixMillis(begin), UnixMillis(end));
+            let page = view.lookup_key(topic, key, unique, begin, end, max, next).unwrap();
+            assert!(page.hits.len() <= max.max(1));
+            assert!(page.next.is_none() || next.is_none() || page.next < next, "every page goes on further down");
+            found.extend(page.hits.iter().map(|hit| (hit.position.0, hit.size, hit.store_time.0)));
+            next = page.next;
+            if next.is_none() {
+                break;
             }
-            Op::PutTopic { topic, queues, writable, if_absent } => {
-                let mut config = timbermq_types::TopicConfig::new(name(topic), *queues);
-                config.perm = if *writable { 6 } else { 4 };
-                crate::PutTopic { config, if_absent: *if_absent }.into()
-            }
-            Op::DeleteTopic { topic } => crate::DeleteTopic { topic: name(topic) }.into(),
-            Op::PutGroup { group, retries } => {
-                let mut config = timbermq_types::GroupConfig::new(of(group));
-                config.retry_max_times = *retries;
-                crate::PutGroup { config, if_absent: false }.into()
-            }
-            Op::DeleteGroup { group, clean } => crate::DeleteGroup { group: of(group), clean_offsets: *clean }.into(),
-            Op::Commit { group, topic, queue, offset, allow_lower } => crate::CommitOffsets {
-                offsets: vec![crate::OffsetCommit {
-                    group: of(group),
-                    topic: name(topic),
-                    queue: QueueId(*queue),
-                    offset: QueueOffset(*offset),
-                    allow_lower: *allow_lower,
-                }],
-            }
-            .into(),
-            Op::Lock { group, client, topic, queue } => crate::Lock {
-                group: of(group),
-                client: CLIENTS[*client].into(),
-                queues: vec![(name(topic), QueueId(*queue))],
-            }
-            .into(),
-            Op::Unlock { group, client, topic, queue } => crate::Unlock {
-                group: of(group),
-                client: CLIENTS[*client].into(),
-                queues: vec![(name(topic), QueueId(*queue))],
-            }
-            .into(),
-            Op::LeaderStarted => {
-                crate::LeaderStarted { node: timbermq_types::NodeId(1), term: timbermq_types::Term(1) }.into()
-            }
-            Op::Mark => crate::Mark {}.into(),
-            Op::Trim { nth } => crate::Trim { to: LogIndex(self.mark_at(*nth)) }.into(),
         }
+        assert_eq!(next, None, "the pages come to an end");
+        let has = |message: &Message| {
+            message.unique_key == key || (!unique && message.keys.split(' ').any(|one| !one.is_empty() && one == key))
+        };
+        let fits = |stored: &&Stored| {
+            stored.topic == topic
+                && stored.position >= self.floor()
+                && before.is_none_or(|before| stored.position < before)
+                && (begin..=end).contains(&stored.at)
+                && has(&stored.message)
+        };
+        let expected: Vec<_> =
+            self.stored.iter().rev().filter(fits).map(|stored| (stored.position, stored.size, stored.at)).collect();
+        assert_eq!(found, expected, "{question:?}");
+    }
+
+    /// A time at this share of all there were, and a position likewise.
+    pub fn moment(&self, share: f64) -> (u64, u64) {
+        let nth = (share * self.stored.len() as f64) as usize;
+        let last = self.stored.last().map_or((self.at, 0), |stored| (stored.at, stored.position + 1));
+        self.stored.get(nth).map_or(last, |stored| (stored.at, stored.position))
     }
 }

@@ -1,85 +1,20 @@
-//! Random histories: against the model, through restarts, through snapshots, and against themselves.
+//! The machine against the model, through crashes, snapshots and nonsense.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proptest::prelude::*;
+use timbermq_types::{LogId, LogIndex, LogPosition, Term};
 
-use super::model::{CLIENTS, GROUPS, Model, Op, TOPICS};
-use super::support::{Content, Entry, Log, feed, new_machine};
-use crate::{Machine, MemoryStore, Store};
+use super::history::{Run, Told, ask, check, history, questions, run};
+use super::model::Model;
+use super::support::{Content, Entry, feed, new_machine};
+use crate::{Machine, MachineError, MemoryStore, Snapshot, Store};
 
-/// One entry of a history.
-#[derive(Clone, Debug)]
-enum Step {
-    Batch { wait: i64, ops: Vec<Op> },
-    Blank,
-    Membership(Vec<u8>),
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let (topic, group, client, queue) = (0..TOPICS.len(), 0..GROUPS.len(), 0..CLIENTS.len(), 0..4_u32);
-    let messages = proptest::collection::vec((0..3_u8, 0..7_u8, 0..4_u8), 1..30);
-    prop_oneof![
-        12 => (topic.clone(), queue.clone(), messages).prop_map(|(topic, queue, messages)| Op::Send { topic, queue, messages }),
-        4 => (topic.clone(), 1..5_u32, prop::bool::weighted(0.9), any::<bool>())
-            .prop_map(|(topic, queues, writable, if_absent)| Op::PutTopic { topic, queues, writable, if_absent }),
-        1 => topic.clone().prop_map(|topic| Op::DeleteTopic { topic }),
-        1 => (group.clone(), 0..9).prop_map(|(group, retries)| Op::PutGroup { group, retries }),
-        1 => (group.clone(), any::<bool>()).prop_map(|(group, clean)| Op::DeleteGroup { group, clean }),
-        3 => (group.clone(), topic.clone(), queue.clone(), 0..50_u64, prop::bool::weighted(0.3))
-            .prop_map(|(group, topic, queue, offset, allow_lower)| Op::Commit { group, topic, queue, offset, allow_lower }),
-        3 => (group.clone(), client.clone(), topic.clone(), queue.clone())
-            .prop_map(|(group, client, topic, queue)| Op::Lock { group, client, topic, queue }),
-        1 => (group, client, topic, queue).prop_map(|(group, client, topic, queue)| Op::Unlock { group, client, topic, queue }),
-        1 => Just(Op::LeaderStarted),
-        2 => Just(Op::Mark),
-        2 => (0..6_usize).prop_map(|nth| Op::Trim { nth }),
-    ]
-}
-
-fn history() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        20 => (-20_000..40_000_i64, proptest::collection::vec(op(), 0..4)).prop_map(|(wait, ops)| Step::Batch { wait, ops }),
-        1 => Just(Step::Blank),
-        1 => proptest::collection::vec(any::<u8>(), 0..20).prop_map(Step::Membership),
-    ];
-    let start = (0..TOPICS.len()).map(|topic| Op::PutTopic { topic, queues: 4, writable: true, if_absent: false });
-    let start = Step::Batch { wait: 0, ops: start.collect() };
-    proptest::collection::vec(step, 1..60).prop_map(move |mut steps| {
-        steps.insert(0, start.clone());
-        steps
-    })
-}
-
-/// Runs a history on a machine and the model; `after` sees both after every entry.
-fn run(history: &[Step], mut after: impl FnMut(&mut Machine, &Model, &Entry)) -> (Machine, Model, Log) {
-    let (_, mut machine) = new_machine();
-    let (mut model, mut log, mut now) = (Model::default(), Log::default(), 1_000_000_i64);
-    for step in history {
-        let entry = match step {
-            Step::Blank => log.push(Content::Blank),
-            Step::Membership(bytes) => log.push(Content::Membership(bytes.clone())),
-            Step::Batch { wait, ops } => {
-                now += wait;
-                let at = u64::try_from(now).unwrap();
-                let ops: Vec<_> = ops.iter().map(|op| (op.clone(), model.proposal(op))).collect();
-                let proposals: Vec<_> = ops.iter().map(|(_, proposal)| proposal.clone()).collect();
-                let entry = log.batch(at, &proposals);
-                let expected = model.apply(&entry.place, at, &ops);
-                assert_eq!(feed(&mut machine, &entry).unwrap().replies, expected);
-                after(&mut machine, &model, &entry);
-                continue;
-            }
-        };
-        feed(&mut machine, &entry).unwrap();
-        after(&mut machine, &model, &entry);
-    }
-    (machine, model, log)
-}
-
-fn replay(machine: &mut Machine, log: &Log) {
+/// Feeds what comes behind the applied entry.
+fn replay<'a>(machine: &mut Machine, entries: impl Iterator<Item = &'a Entry>) {
     let from = machine.applied().0.map_or(0, |applied| applied.index.0 + 1);
-    for entry in &log.entries[usize::try_from(from).unwrap()..] {
+    for entry in entries.skip(usize::try_from(from).unwrap()) {
         feed(machine, entry).unwrap();
     }
 }
@@ -93,87 +28,230 @@ fn assert_same(a: &Machine, b: &Machine) {
     assert_eq!(a.state_digest().unwrap(), b.state_digest().unwrap());
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+/// Everything in the store, once all is written.
+fn written_rows(machine: &mut Machine, store: &MemoryStore) -> Vec<(Vec<u8>, Bytes)> {
+    store.write_frozen(true).unwrap();
+    assert!(machine.rotate());
+    store.write_frozen(true).unwrap();
+    store.crash(0);
+    store.rows()
+}
 
-    #[test]
-    fn the_machine_does_what_the_model_does(history in history()) {
-        let (machine, model, _) = run(&history, |machine, model, _| {
-            model.check(machine);
-        });
-        model.check_queries(&machine);
-    }
+/// What happens after an entry.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    rotate: bool,
+    write: bool,
+    sync: bool,
+    /// A power cut that keeps this many of the writes that were not synced.
+    crash: Option<usize>,
+}
 
-    /// INV-MACHINE-1: a restart from any written state, and the rest of the log again, gives the same state.
-    #[test]
-    fn a_crash_and_the_log_give_the_same_state(
-        history in history(),
-        plan in proptest::collection::vec((prop::bool::weighted(0.3), prop::bool::weighted(0.4), any::<bool>()), 60),
-        steps in 0..3_usize,
-    ) {
-        let (straight, model, log) = run(&history, |_, _, _| {});
-        let (store, mut machine) = new_machine();
-        for (entry, (rotate, write, sync)) in log.entries.iter().zip(plan) {
-            feed(&mut machine, entry).unwrap();
-            if rotate {
-                machine.rotate();
-            }
-            if write {
-                store.write_frozen(sync).unwrap();
-            }
+fn pauses() -> impl Strategy<Value = Vec<Pause>> {
+    let crash = prop::option::weighted(0.08, 0..3_usize);
+    let pause = (prop::bool::weighted(0.3), prop::bool::weighted(0.4), any::<bool>(), crash)
+        .prop_map(|(rotate, write, sync, crash)| Pause { rotate, write, sync, crash });
+    proptest::collection::vec(pause, 61)
+}
+
+/// Feeds a log with pauses in between. After each crash the state must be one there was, `models` says which.
+fn feed_with(log: &[Told], pauses: &[Pause], models: &[Model]) -> (Arc<MemoryStore>, Machine) {
+    let (store, mut machine) = new_machine();
+    let mut next = 0;
+    for pause in pauses {
+        let Some(told) = log.get(next) else { break };
+        feed(&mut machine, &told.entry).unwrap();
+        next += 1;
+        if pause.rotate {
+            machine.rotate();
         }
-        assert_same(&straight, &machine);
-        let durable = store.durable_applied();
-        drop(machine);
-        store.crash(steps);
-        let mut machine = Machine::open(store.clone()).unwrap();
-        prop_assert!(machine.applied().0 >= durable);
-        prop_assert!(steps > 0 || machine.applied().0 == durable);
-        replay(&mut machine, &log);
-        assert_same(&straight, &machine);
-        model.check(&machine);
-        model.check_queries(&machine);
-        // What is written at a clean stop is all of it.
-        store.write_frozen(true).unwrap();
-        prop_assert!(machine.rotate());
-        store.write_frozen(true).unwrap();
-        store.crash(0);
-        assert_same(&straight, &Machine::open(store).unwrap());
+        if pause.write {
+            store.write_frozen(pause.sync).unwrap();
+        }
+        if let Some(steps) = pause.crash {
+            let durable = store.durable_applied();
+            store.crash(steps);
+            machine = Machine::open(store.clone()).unwrap();
+            let applied = machine.applied().0;
+            assert!(applied >= durable, "{applied:?} is older than what was synced, {durable:?}");
+            assert!(steps > 0 || applied == durable);
+            next = applied.map_or(0, |applied| usize::try_from(applied.index.0).unwrap() + 1);
+            check(&machine, next.checked_sub(1).map_or(&Model::default(), |at| &models[at]));
+        }
     }
+    replay(&mut machine, log.iter().map(|told| &told.entry));
+    (store, machine)
+}
 
-    /// INV-MACHINE-2: whoever starts from a snapshot ends where whoever applied everything is.
+fn run_and_remember(history: &[super::history::Step]) -> (Run, Vec<Model>) {
+    let mut models = Vec::new();
+    let run = run(history, |_, model| models.push(model.clone()));
+    (run, models)
+}
+
+/// Entries that must not be applied after `next` was due: out of turn, in the wrong place, or not readable.
+fn wrong(next: &Entry) -> Vec<Entry> {
+    let mut wrong = Vec::new();
+    let index = next.place.id.index.0;
+    let id = |index| LogId::new(Term(1), LogIndex(index));
+    for other in [index + 1, index + 100, index.wrapping_sub(1), 0].into_iter().filter(|other| *other != index) {
+        let mut moved = next.clone();
+        moved.place.id = id(other);
+        wrong.push(moved);
+    }
+    if let Some(before) = next.place.position.0.checked_sub(super::support::FRAME_HEADER_BYTES + 1) {
+        let mut moved = next.clone();
+        moved.place.position = LogPosition(before);
+        wrong.push(moved);
+    }
+    if let Content::Batch(payload) = &next.content {
+        let mut content = vec![payload.slice(..payload.len() - 1), Bytes::new()];
+        content.push([&payload[..], &[0]].concat().into());
+        let mut newer = payload.to_vec();
+        newer[0] += 1;
+        content.push(newer.into());
+        // A command of a newer version behind all the others, which this program reads.
+        let mut longer = payload.to_vec();
+        longer[9..13].copy_from_slice(&(u32::from_le_bytes(payload[9..13].try_into().unwrap()) + 1).to_le_bytes());
+        content.push([&longer[..], &[10, 1, 0, 0, 0, 2]].concat().into());
+        content.push([&longer[..], &[12, 0, 0, 0, 0]].concat().into());
+        wrong.extend(content.into_iter().map(|payload| Entry { place: next.place, content: Content::Batch(payload) }));
+    }
+    wrong
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
     #[test]
-    fn a_snapshot_and_the_rest_of_the_log_give_the_same_state(history in history(), rotate in any::<bool>()) {
-        let mut snapshots = Vec::new();
-        let (straight, model, log) = run(&history, |machine, _, _| {
-            let snapshot = machine.current_snapshot().unwrap();
-            if snapshot.is_some() && snapshots.last() != snapshot.as_ref() {
-                snapshots.extend(snapshot);
+    fn the_machine_does_what_the_model_does(history in history(), questions in questions()) {
+        let mut steps = 0;
+        let run = run(&history, |machine, model| {
+            check(machine, model);
+            steps += 1;
+            if steps % 8 == 0 {
+                ask(machine, model, &questions);
             }
         });
-        for snapshot in snapshots {
+        ask(&run.machine, &run.model, &questions);
+    }
+
+    /// INV-MACHINE-1: a restart from any written state, and the rest of the log again, gives the same state, down to the
+    /// bytes of the rows. What was rotated, written or lost on the way does not matter.
+    #[test]
+    fn crashes_and_the_log_give_the_same_state(
+        history in history(),
+        plans in proptest::collection::vec(pauses(), 2),
+        questions in questions(),
+    ) {
+        let (straight, models) = run_and_remember(&history);
+        let mut rows = Vec::new();
+        for pauses in &plans {
+            let (store, mut machine) = feed_with(&straight.log, pauses, &models);
+            assert_same(&straight.machine, &machine);
+            check(&machine, &straight.model);
+            ask(&machine, &straight.model, &questions);
+            rows.push(written_rows(&mut machine, &store));
+            // What is written at a clean stop is all of it.
+            let machine = Machine::open(store).unwrap();
+            assert_same(&straight.machine, &machine);
+            check(&machine, &straight.model);
+            ask(&machine, &straight.model, &questions);
+        }
+        let (store, mut machine) = feed_with(&straight.log, &[], &models);
+        rows.push(written_rows(&mut machine, &store));
+        prop_assert_eq!(&rows[0], &rows[1]);
+        prop_assert_eq!(&rows[0], &rows[2]);
+    }
+
+    /// INV-MACHINE-2: whoever starts from a mark's dump has what there was at the mark, and ends where whoever applied
+    /// everything is.
+    #[test]
+    fn a_snapshot_and_the_rest_of_the_log_give_the_same_state(
+        history in history(),
+        questions in questions(),
+        rotate in any::<bool>(),
+        busy in any::<bool>(),
+    ) {
+        let mut starts: Vec<(Snapshot, Model)> = Vec::new();
+        let straight = run(&history, |machine, model| {
+            let view = machine.view();
+            if let Some(mark) = view.marks().last().filter(|mark| Some(mark.id) == view.applied()) {
+                let dump = crate::retention::read_dump(&*machine.store(), mark).unwrap();
+                starts.push((Snapshot::from_dump(dump).unwrap(), model.started_from(mark)));
+            }
+        });
+        for (snapshot, mut model) in starts {
             let (store, mut machine) = new_machine();
-            // Something else is there before.
-            for entry in log.entries.iter().take(3) {
-                feed(&mut machine, entry).unwrap();
+            if busy {
+                // Something else is there before, in memory and written.
+                for entry in straight.entries().take(4) {
+                    feed(&mut machine, entry).unwrap();
+                    machine.rotate();
+                }
+                store.write_frozen(true).unwrap();
             }
             machine.install(&snapshot).unwrap();
-            prop_assert_eq!(machine.applied().0, Some(snapshot.mark));
-            prop_assert_eq!(machine.view().applied_end(), snapshot.end);
-            prop_assert_eq!(machine.applied().1, snapshot.membership.clone());
+            check(&machine, &model);
+            ask(&machine, &model, &questions);
             prop_assert_eq!(machine.current_snapshot().unwrap(), Some(snapshot.clone()));
             if rotate {
-                prop_assert!(machine.rotate());
+                while !machine.rotate() {
+                    store.write_frozen(true).unwrap();
+                }
                 store.write_frozen(true).unwrap();
                 drop(machine);
+                store.crash(0);
                 machine = Machine::open(store.clone()).unwrap();
-                prop_assert_eq!(machine.current_snapshot().unwrap(), Some(snapshot));
+                check(&machine, &model);
+                prop_assert_eq!(machine.current_snapshot().unwrap(), Some(snapshot.clone()));
             }
-            replay(&mut machine, &log);
-            assert_same(&straight, &machine);
-            model.check(&machine);
-            model.check_queries(&machine);
+            let rest = usize::try_from(snapshot.mark.index.0).unwrap() + 1;
+            for told in &straight.log[rest..] {
+                told.apply(&mut machine, &mut model);
+                check(&machine, &model);
+            }
+            ask(&machine, &model, &questions);
+            let (there, here) = (straight.machine.view(), machine.view());
+            prop_assert_eq!(there.digest(), here.digest());
+            prop_assert_eq!(there.small_state_digest(), here.small_state_digest());
+            if there.snapshot_mark().is_some_and(|mark| mark.id >= snapshot.mark) {
+                assert_same(&straight.machine, &machine);
+            }
         }
+    }
+
+    /// What cannot be applied, or is no snapshot, changes nothing, and the right entry can still come.
+    #[test]
+    fn what_is_wrong_changes_nothing(history in history(), at in any::<prop::sample::Index>(), flip in any::<prop::sample::Index>()) {
+        let run = run(&history, |_, _| {});
+        let at = at.index(run.log.len());
+        let (store, mut machine) = new_machine();
+        let mut model = Model::default();
+        for told in &run.log[..at] {
+            told.apply(&mut machine, &mut model);
+        }
+        let (rows, state) = (store.rows(), machine.view().state_digest().unwrap());
+        let next = &run.log[at];
+        for entry in wrong(&next.entry) {
+            let error = feed(&mut machine, &entry).unwrap_err();
+            prop_assert!(!matches!(error, MachineError::Failed | MachineError::Store(_)), "{}", error);
+            prop_assert_eq!(store.rows(), rows.clone());
+            prop_assert_eq!(machine.view().state_digest().unwrap(), state);
+        }
+        for kept in machine.view().marks() {
+            let dump = crate::retention::read_dump(&*machine.store(), &kept).unwrap();
+            let good = Snapshot::from_dump(dump.clone()).unwrap();
+            let mut changed = dump.to_vec();
+            changed[flip.index(dump.len())] ^= 1 << (flip.index(8));
+            for bad in [changed.into(), dump.slice(..flip.index(dump.len()))] {
+                machine.install(&Snapshot { dump: bad, ..good.clone() }).unwrap_err();
+                prop_assert_eq!(store.rows(), rows.clone());
+            }
+        }
+        check(&machine, &model);
+        next.apply(&mut machine, &mut model);
+        check(&machine, &model);
     }
 }
 

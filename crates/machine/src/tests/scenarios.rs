@@ -236,3 +236,36 @@ fn saved_rows_are_read_again_after_a_restart() {
     assert!(view.rows_cached("t", QueueId(0), QueueOffset(0), 99));
     assert!(view.rows("none", QueueId(0), QueueOffset(0), 9).unwrap().is_empty());
 }
+
+#[test]
+fn a_mark_that_cannot_be_read_keeps_nothing() {
+    let mut bench = Bench::with_topic("t", 1);
+    let payload =
+        super::support::payload(bench.now, &[super::support::Item::Raw(crate::CommandKind::Mark, Vec::new())]);
+    let entry = bench.log.push(super::support::Content::Batch(payload));
+    let applied = feed(&mut bench.machine, &entry).unwrap();
+    assert_eq!((applied.replies, applied.effects), (vec![Reply::Refused(Refusal::Malformed)], vec![]));
+    assert_eq!(bench.machine.view().marks(), []);
+}
+
+#[test]
+fn a_message_at_the_border_of_two_pages_is_found_once() {
+    let mut bench = Bench::with_topic("t", 1);
+    // One run is as long as 50 keys and a page reads three runs at most: the only message asked for begins the third.
+    let message = |key: String| Message { unique_key: key, ..Message::default() };
+    bench.run(&[send("t", 0, &(0..300).map(|n| message(format!("u{n}"))).collect::<Vec<_>>())]);
+    let view = bench.machine.view();
+    for run in 0..6 {
+        let (key, mut hits, mut before, mut pages) = (format!("u{}", run * 50), 0, None, 0);
+        loop {
+            let page = view.lookup_key("t", &key, true, UnixMillis(0), UnixMillis(u64::MAX), 9, before).unwrap();
+            hits += page.hits.len();
+            pages += 1;
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!((hits, pages), (1, 2), "{key}");
+    }
+}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use timbermq_types::{GroupName, LogId, LogIndex, LogPosition, QueueId, Term, TopicConfig, TopicName, UnixMillis};
 
 use crate::batch::BatchBuilder;
-use crate::{Applied, EntryPlace, Machine, MachineError, MemoryStore, Proposal, PutTopic};
+use crate::{Applied, CommandKind, EntryPlace, Machine, MachineError, MemoryStore, Proposal, PutTopic};
 
 pub const FRAME_HEADER_BYTES: u64 = 40;
 
@@ -18,6 +18,8 @@ pub struct Message {
     pub unique_key: String,
     pub body: Vec<u8>,
     pub ipv6: bool,
+    /// Each property stands there twice; the first one does not count.
+    pub shadowed: bool,
 }
 
 pub fn topic(name: &str) -> TopicName {
@@ -32,6 +34,9 @@ pub fn record(topic: &str, queue: u32, message: &Message) -> Vec<u8> {
     let mut properties = String::new();
     for (name, value) in [("TAGS", &message.tags), ("KEYS", &message.keys), ("UNIQ_KEY", &message.unique_key)] {
         if !value.is_empty() {
+            if message.shadowed {
+                properties.push_str(&format!("{name}\u{1}shadow {value}\u{2}"));
+            }
             properties.push_str(&format!("{name}\u{1}{value}\u{2}"));
         }
     }
@@ -70,6 +75,45 @@ pub fn send(topic: &str, queue: u32, messages: &[Message]) -> Proposal {
 
 pub fn plain(topic: &str, queue: u32, count: usize) -> Proposal {
     send(topic, queue, &vec![Message::default(); count])
+}
+
+/// A command of a batch.
+#[derive(Clone, Debug)]
+pub enum Item {
+    Proposal(Proposal),
+    /// What no proposer makes.
+    Raw(CommandKind, Vec<u8>),
+}
+
+impl Item {
+    pub fn body(&self) -> &[u8] {
+        match self {
+            Item::Proposal(proposal) => proposal.body(),
+            Item::Raw(_, body) => body,
+        }
+    }
+}
+
+/// A batch, put together here from the layout in the documentation. Commands that are proposals are sealed one by one.
+pub fn payload(at: u64, items: &[Item]) -> Bytes {
+    let mut out = vec![1];
+    out.extend_from_slice(&at.to_le_bytes());
+    out.extend_from_slice(&u32::try_from(items.len()).unwrap().to_le_bytes());
+    for item in items {
+        match item {
+            Item::Proposal(proposal) => {
+                let mut alone = BatchBuilder::new();
+                alone.push(proposal);
+                out.extend_from_slice(&alone.seal(UnixMillis(at))[13..]);
+            }
+            Item::Raw(kind, body) => {
+                out.push(*kind as u8);
+                out.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
+                out.extend_from_slice(body);
+            }
+        }
+    }
+    out.into()
 }
 
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use crate::key::{meta, single, table};
 use crate::reply::{Effect, Refusal, Reply};
 use crate::retention::DumpWriter;
 use crate::store::{Store, StoreError};
-use crate::tables::{Tx, damaged, load};
+use crate::tables::{REACHED_MAX, Tx, damaged, load};
 
 /// Counts changes of a kind of configuration; equal on all replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +31,10 @@ impl Version {
     pub(crate) fn bump(&mut self, at: UnixMillis) {
         self.counter += 1;
         self.changed_at = at;
+    }
+
+    pub(crate) fn check_start(self) -> Result<(), &'static str> {
+        if self.counter <= REACHED_MAX { Ok(()) } else { Err("more changes than there can have been") }
     }
 }
 

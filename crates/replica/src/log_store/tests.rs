@@ -5,7 +5,7 @@ use openraft::StorageError;
 use openraft::storage::{EntryResponder, RaftLogStorageExt, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use timbermq_commitlog::LogOptions;
-use timbermq_types::{LogId, Term};
+use timbermq_types::{LogId, NodeId, Term};
 
 use super::*;
 use crate::membership::{Membership, NodeAddr};
@@ -139,7 +139,7 @@ fn open(dir: &std::path::Path, cache_bytes: usize, request_bytes: usize) -> LogS
     let env = timbermq_host::env();
     let options = LogOptions { group: "g".into(), cache_bytes, fill_ahead_bytes: 0, ..LogOptions::default() };
     let (log, _) = CommitLog::open(&env, dir, options).unwrap();
-    LogStore::new(env, log, request_bytes, watch::channel(0).1)
+    LogStore::new(env, log, NodeId(1), request_bytes, watch::channel(0).1)
 }
 
 impl StoreBuilder<Group, Lenient, std::sync::Arc<std::sync::Mutex<Plain>>, tempfile::TempDir> for Stores {
@@ -159,7 +159,10 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn the_engines_own_suite_for_logs_passes() {
-    run(Suite::test_all(Stores)).unwrap();
+    run(async {
+        timbermq_env::enter(Some(std::sync::Arc::new(timbermq_host::env())));
+        Suite::test_all(Stores).await.unwrap();
+    });
 }
 
 fn id(term: u64, index: u64) -> RaftLogId {
@@ -210,6 +213,29 @@ fn an_append_behind_a_snapshot_waits_for_it_and_a_hole_is_refused() {
         assert_eq!(store.log.last(), Some(LogId::new(Term(2), LogIndex(8))));
         drop(tx);
         assert!(store.blocking_append([entry(2, 20, 1)]).await.is_err());
+    });
+}
+
+#[test]
+fn what_conflicts_is_gone_after_a_truncation_whatever_its_term() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path(), 1 << 20, 1000);
+        store.blocking_append([entry(1, 0, 1), entry(1, 1, 1), entry(2, 2, 1), entry(2, 3, 1)]).await.unwrap();
+        let terms = async |store: &mut LogStore| -> Vec<u64> {
+            let entries = store.try_get_log_entries(..).await.unwrap();
+            entries.iter().map(|entry| *entry.id.leader_id).collect()
+        };
+        // The entry that both have is of the same term as what conflicts, then of an older one.
+        store.truncate_after(Some(id(2, 2))).await.unwrap();
+        store.blocking_append([entry(3, 3, 1), entry(3, 4, 1)]).await.unwrap();
+        assert_eq!(terms(&mut store).await, [1, 1, 2, 3, 3]);
+        store.truncate_after(Some(id(1, 1))).await.unwrap();
+        store.blocking_append([entry(4, 2, 1)]).await.unwrap();
+        assert_eq!(terms(&mut store).await, [1, 1, 4]);
+        store.truncate_after(None).await.unwrap();
+        store.blocking_append([entry(5, 0, 1)]).await.unwrap();
+        assert_eq!(terms(&mut store).await, [5]);
     });
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
+use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::{Connection, Env, Listener};
 use timbermq_machine::View;
@@ -175,7 +176,14 @@ impl PeerServer {
         let text = |error: crate::wire::Malformed| error.to_string();
         match kind {
             Kind::Append => {
-                let reply = self.raft.append_entries(message::decode_append(payload).map_err(text)?).await;
+                let mut request = message::decode_append(payload).map_err(text)?;
+                if planted(Bug::PullAboveCommit) && !request.entries.is_empty() {
+                    request.leader_commit = request.entries.last().map(|entry| entry.id);
+                }
+                if planted(Bug::FollowerAcksUnsynced) {
+                    return self.heartbeat(request).await.map(|reply| message::encode_append_reply(&reply));
+                }
+                let reply = self.raft.append_entries(request).await;
                 reply.map(|reply| message::encode_append_reply(&reply)).map_err(|error| error.to_string())
             }
             Kind::Heartbeat => {
@@ -234,7 +242,9 @@ impl PeerServer {
         let (mut own, taken) = (std::pin::pin!(own), std::pin::pin!(taken));
         match race(own.as_mut(), taken).await {
             Either::Left(reply) => reply.map_err(|error| error.to_string()),
-            Either::Right(Ok(true)) if empty && matches(&self.log) => Ok(AppendReply::Success),
+            Either::Right(Ok(true)) if (empty || planted(Bug::FollowerAcksUnsynced)) && matches(&self.log) => {
+                Ok(AppendReply::Success)
+            }
             Either::Right(_) => own.await.map_err(|error| error.to_string()),
         }
     }

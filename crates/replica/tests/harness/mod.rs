@@ -5,15 +5,17 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use timbermq_commitlog::{CommitLog, LogOptions};
-use timbermq_env::{Disk, DiskEntry, DiskFile, DiskSpace, Env, OpenMode};
-use timbermq_machine::{Machine, MemoryStore, Proposal, PutGroup, Store};
+use timbermq_env::{BoxFuture, Clock, Disk, DiskEntry, DiskFile, DiskSpace, Env, OpenMode};
+use timbermq_machine::{Machine, MemoryStore, Proposal, PutGroup, Store, StoreError};
 use timbermq_replica::{Member, NodeAddr, Replica, ReplicaConfig, ReplicaFailure, Timing};
-use timbermq_types::{GroupConfig, GroupName, NodeId, Slot};
+use timbermq_types::{GroupConfig, GroupName, LogId, Mono, NodeId, Slot, UnixMillis};
 use tokio::sync::oneshot;
 
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -34,28 +36,104 @@ pub fn eventually<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Opt
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Lets work wait.
+#[derive(Clone, Default)]
+pub struct Stall(Arc<(Mutex<bool>, Condvar)>);
+
+impl Stall {
+    pub fn set(&self, stalled: bool) {
+        *self.0.0.lock().unwrap() = stalled;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let stalled = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(stalled, |stalled| *stalled).unwrap());
+    }
+}
+
+/// A clock whose wall time is `back_ms` behind.
+struct LateClock {
+    inner: Arc<dyn Clock>,
+    back_ms: Arc<AtomicU64>,
+}
+
+impl Clock for LateClock {
+    fn mono(&self) -> Mono {
+        self.inner.mono()
+    }
+    fn wall(&self) -> UnixMillis {
+        UnixMillis(self.inner.wall().0 - self.back_ms.load(Ordering::SeqCst))
+    }
+    fn sleep(&self, d: Duration) -> BoxFuture<'static, ()> {
+        self.inner.sleep(d)
+    }
+}
+
+/// A store whose writing can be held up.
+struct StallStore {
+    inner: Arc<MemoryStore>,
+    stall: Stall,
+}
+
+impl Store for StallStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.inner.get(key)
+    }
+    fn is_cached(&self, key: &[u8]) -> bool {
+        self.inner.is_cached(key)
+    }
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.inner.scan(from, to, visit)
+    }
+    fn put(&self, key: &[u8], value: Bytes) {
+        self.inner.put(key, value);
+    }
+    fn delete(&self, key: &[u8]) {
+        self.inner.delete(key);
+    }
+    fn delete_range(&self, from: &[u8], to: &[u8]) {
+        self.inner.delete_range(from, to);
+    }
+    fn rotate(&self) -> bool {
+        self.inner.rotate()
+    }
+    fn has_frozen(&self) -> bool {
+        self.inner.has_frozen()
+    }
+    fn write_frozen(&self, sync: bool) -> Result<(), StoreError> {
+        self.stall.wait();
+        self.inner.write_frozen(sync)
+    }
+    fn dirty_bytes(&self) -> usize {
+        self.inner.dirty_bytes()
+    }
+    fn durable_applied(&self) -> Option<LogId> {
+        self.inner.durable_applied()
+    }
+}
+
 /// A disk whose syncs can be held up.
 #[derive(Clone)]
 pub struct StallDisk {
     inner: Arc<dyn Disk>,
-    stall: Arc<(Mutex<bool>, Condvar)>,
+    stall: Stall,
 }
 
 impl StallDisk {
     pub fn new(inner: Arc<dyn Disk>) -> Self {
-        Self { inner, stall: Arc::new((Mutex::new(false), Condvar::new())) }
+        Self { inner, stall: Stall::default() }
     }
 
     pub fn set_stalled(&self, stalled: bool) {
-        *self.stall.0.lock().unwrap() = stalled;
-        self.stall.1.notify_all();
+        self.stall.set(stalled);
     }
 }
 
 impl Disk for StallDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let file = self.inner.open(path, mode)?;
-        Ok(Box::new(StallFile { file, stall: Arc::clone(&self.stall) }))
+        Ok(Box::new(StallFile { file, stall: self.stall.clone() }))
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<DiskEntry>> {
         self.inner.list(dir)
@@ -79,7 +157,7 @@ impl Disk for StallDisk {
 
 struct StallFile {
     file: Box<dyn DiskFile>,
-    stall: Arc<(Mutex<bool>, Condvar)>,
+    stall: Stall,
 }
 
 impl DiskFile for StallFile {
@@ -90,8 +168,7 @@ impl DiskFile for StallFile {
         self.file.write_at(data, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
-        let stalled = self.stall.0.lock().unwrap();
-        drop(self.stall.1.wait_while(stalled, |stalled| *stalled).unwrap());
+        self.stall.wait();
         self.file.sync_data()
     }
     fn len(&self) -> io::Result<u64> {
@@ -106,6 +183,10 @@ impl DiskFile for StallFile {
 pub struct Running {
     pub replica: Replica,
     pub disk: StallDisk,
+    /// Holds up the writing of the index.
+    pub store: Stall,
+    /// How far its wall clock has been set back.
+    pub back_ms: Arc<AtomicU64>,
     end: oneshot::Sender<bool>,
     thread: JoinHandle<()>,
 }
@@ -138,12 +219,17 @@ impl Place {
         let (config, store) = (self.config.clone(), Arc::clone(&self.store));
         let (tx, rx) = std::sync::mpsc::channel();
         let (end, ended) = oneshot::channel();
+        let stall = Stall::default();
+        let store: Arc<dyn Store> = Arc::new(StallStore { inner: store, stall: stall.clone() });
+        let back_ms = Arc::new(AtomicU64::new(0));
+        let late_by = Arc::clone(&back_ms);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let mut env: Env = timbermq_host::env();
                 let disk = StallDisk::new(Arc::clone(&env.disk));
                 env.disk = Arc::new(disk.clone());
+                env.clock = Arc::new(LateClock { inner: Arc::clone(&env.clock), back_ms: late_by });
                 let options = LogOptions {
                     group: config.group.clone(),
                     segment_bytes,
@@ -168,7 +254,7 @@ impl Place {
             });
         });
         let (replica, disk) = rx.recv().unwrap().unwrap();
-        self.running = Some(Running { replica, disk, end, thread });
+        self.running = Some(Running { replica, disk, store: stall, back_ms, end, thread });
     }
 
     pub fn try_start_error(&mut self, segment_bytes: u64) -> String {
@@ -192,8 +278,9 @@ impl Place {
     }
 
     fn end(&mut self, orderly: bool) {
-        let Running { replica, disk, end, thread } = self.running.take().expect("it runs");
+        let Running { replica, disk, store, end, thread, .. } = self.running.take().expect("it runs");
         disk.set_stalled(false);
+        store.set(false);
         let log = replica.log().clone();
         end.send(orderly).unwrap();
         thread.join().unwrap();

@@ -18,7 +18,7 @@ fn memory(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-pub(super) fn log(settings: &ServerSettings, plant_ack_before_fsync: bool) -> LogOptions {
+pub(super) fn log(settings: &ServerSettings) -> LogOptions {
     let defaults = LogOptions::default();
     LogOptions {
         group: settings.group.clone(),
@@ -26,7 +26,6 @@ pub(super) fn log(settings: &ServerSettings, plant_ack_before_fsync: bool) -> Lo
         cache_bytes: memory(settings.log_cache_bytes),
         durability: settings.durability,
         fill_ahead_bytes: defaults.fill_ahead_bytes.min(settings.segment_bytes / 2),
-        plant_ack_before_fsync,
         ..defaults
     }
 }
@@ -111,8 +110,8 @@ mod tests {
             layers.flag(key, value).unwrap();
         }
         let settings = ServerSettings::from_layers(&layers).unwrap();
-        let (log, replica) = (log(&settings, true), replica(&settings, Path::new("/d")));
-        assert_eq!((log.segment_bytes, log.fill_ahead_bytes, log.plant_ack_before_fsync), (2 << 20, 1 << 20, true));
+        let (log, replica) = (log(&settings), replica(&settings, Path::new("/d")));
+        assert_eq!((log.segment_bytes, log.fill_ahead_bytes), (2 << 20, 1 << 20));
         assert_eq!((log.group.as_str(), log.durability.name()), ("broker-a", "quorum-memory"));
         assert_eq!((replica.node.0, replica.slot.0, replica.peer_listen.as_str()), (8, 1, "127.0.0.1:5"));
         assert_eq!(replica.retention.check_interval, Duration::from_secs(2));

@@ -18,41 +18,10 @@ use crate::failure::Failure;
 use crate::server::data_dir::{INDEX, LOG};
 use crate::server::options;
 
-/// Variable that asks for a fault.
-const PLANT_VARIABLE: &str = "TIMBERMQ_PLANT";
 /// Threads for writes of the index.
 const BLOCKING_THREADS: usize = 8;
 /// Longest wait for the index and the log to reach the disk at the end.
 const STOP_MAX: Duration = Duration::from_secs(10);
-
-/// A fault on purpose, by which tests prove that they would notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plant {
-    /// Acknowledges before anything is on disk.
-    AckBeforeFsync,
-}
-
-impl Plant {
-    /// The fault that the environment asks for.
-    ///
-    /// # Errors
-    /// An unknown one.
-    pub(super) fn from_environment() -> Result<Option<Self>, Failure> {
-        let Some(value) = std::env::var_os(PLANT_VARIABLE) else { return Ok(None) };
-        match value.to_str() {
-            Some("ack-before-fsync") => {
-                eprintln!(
-                    "WARNING: {PLANT_VARIABLE}=ack-before-fsync: this replica LIES about durability and LOSES MESSAGES on purpose"
-                );
-                Ok(Some(Plant::AckBeforeFsync))
-            }
-            _ => Err(Failure::Usage(format!(
-                "{PLANT_VARIABLE}={}: unknown fault; there is ack-before-fsync",
-                value.to_string_lossy()
-            ))),
-        }
-    }
-}
 
 /// The thread while it starts.
 pub(super) struct Starting {
@@ -82,7 +51,7 @@ impl ReplicaThread {
     ///
     /// # Errors
     /// The system has no thread.
-    pub(super) fn start(settings: ServerSettings, dir: PathBuf, plant: Option<Plant>) -> Result<Starting, Failure> {
+    pub(super) fn start(settings: ServerSettings, dir: PathBuf) -> Result<Starting, Failure> {
         let (started_tx, started) = oneshot::channel();
         let (stop, stop_rx) = oneshot::channel();
         let (stopped_tx, stopped) = oneshot::channel();
@@ -100,7 +69,7 @@ impl ReplicaThread {
                     return;
                 }
             };
-            runtime.block_on(live(&settings, &dir, plant, started_tx, stop_rx));
+            runtime.block_on(live(&settings, &dir, started_tx, stop_rx));
             runtime.shutdown_background();
             let _ = stopped_tx.send(());
         };
@@ -131,12 +100,11 @@ impl ReplicaThread {
 async fn live(
     settings: &ServerSettings,
     dir: &Path,
-    plant: Option<Plant>,
     started: oneshot::Sender<Result<Replica, Failure>>,
     stop: oneshot::Receiver<()>,
 ) {
     let env = timbermq_host::env();
-    let (log, replica) = match open(&env, settings, dir, plant).await {
+    let (log, replica) = match open(&env, settings, dir).await {
         Ok(opened) => opened,
         Err(error) => {
             let _ = started.send(Err(error));
@@ -155,13 +123,8 @@ async fn live(
     }
 }
 
-async fn open(
-    env: &Env,
-    settings: &ServerSettings,
-    dir: &Path,
-    plant: Option<Plant>,
-) -> Result<(CommitLog, Replica), Failure> {
-    let options = options::log(settings, plant == Some(Plant::AckBeforeFsync));
+async fn open(env: &Env, settings: &ServerSettings, dir: &Path) -> Result<(CommitLog, Replica), Failure> {
+    let options = options::log(settings);
     // Nothing else runs on this thread yet, so it may wait for the disk.
     let (log, recovery) = CommitLog::open(env, &dir.join(LOG), options).map_err(|error| match error {
         // Bytes that were promised are gone: as serious as losing them while running.
