@@ -21,6 +21,8 @@ use crate::workspace::{array, cargo, without_cargo_variables};
 const PINNED: &str = "27.1.0";
 /// The profile of the workspace in which a mutant costs least.
 const PROFILE: &str = "mutants";
+/// The profile in which slow tests cost least.
+const SLOW_PROFILE: &str = "release";
 /// Explained survivors, relative to the root of the clone.
 const SURVIVORS: &str = "crates/xtask/mutants-survivors.toml";
 /// Where `--record` puts the figures, relative to the root of the clone.
@@ -272,14 +274,14 @@ impl Bench {
     }
 
     fn try_out(&self, target: &Target, drawn: &[Mutant]) -> Result<Vec<(Mutant, Verdict)>> {
-        let mut verdicts = self.pass(target, drawn, target.slow)?;
+        let mut verdicts = self.pass(target, drawn, PROFILE, target.slow)?;
         let missed: Vec<Mutant> = verdicts
             .iter()
             .filter(|(_, verdict)| *verdict == Verdict::Missed)
             .map(|(mutant, _)| mutant.clone())
             .collect();
         if !target.slow.is_empty() {
-            for (mutant, verdict) in self.pass(target, &missed, &[])? {
+            for (mutant, verdict) in self.pass(target, &missed, SLOW_PROFILE, &[])? {
                 verdicts.retain(|(known, _)| *known != mutant);
                 verdicts.push((mutant, verdict));
             }
@@ -288,7 +290,13 @@ impl Bench {
     }
 
     /// Runs `drawn` with all tests but `skipped`.
-    fn pass(&self, target: &Target, drawn: &[Mutant], skipped: &[&str]) -> Result<Vec<(Mutant, Verdict)>> {
+    fn pass(
+        &self,
+        target: &Target,
+        drawn: &[Mutant],
+        profile: &str,
+        skipped: &[&str],
+    ) -> Result<Vec<(Mutant, Verdict)>> {
         if drawn.is_empty() {
             return Ok(Vec::new());
         }
@@ -298,7 +306,7 @@ impl Bench {
         }
         fs::create_dir_all(&out)?;
         let mut command = self.command(target);
-        command.args(["--in-place", "--profile", PROFILE, "--output"]).arg(&out);
+        command.args(["--in-place", "--profile", profile, "--output"]).arg(&out);
         // A mutant that makes a test wait for ever is noticed by the clock, which must not take a busy machine for one.
         command.args(["--minimum-test-timeout", "30", "--timeout-multiplier", "8"]);
         drawn.iter().for_each(|mutant| _ = command.args(["--re", &format!("^{}$", escaped(&mutant.full))]));

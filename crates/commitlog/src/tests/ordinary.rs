@@ -235,6 +235,30 @@ fn purged_segments_go_and_their_files_are_used_again() {
 }
 
 #[test]
+fn a_spare_file_from_before_a_restart_keeps_its_name_to_itself() {
+    let mut rig = Rig::new(LogOptions { spare_segments_max: 2, ..options() });
+    for _ in 0..60 {
+        rig.append(1, &[500]);
+        rig.step();
+    }
+    let whole = rig.log.segments().len();
+    rig.change(Change::Purge(id(1, 10)));
+    rig.step();
+    assert_eq!(rig.log.segments().len(), whole - 1);
+    rig.restart();
+    rig.change(Change::Purge(id(1, 17)));
+    rig.step();
+    assert_eq!(rig.log.segments().len(), whole - 2);
+    // Both spare files become segments.
+    while rig.log.segments().len() < whole + 1 {
+        rig.append(2, &[500]);
+        rig.step();
+    }
+    rig.restart();
+    rig.check();
+}
+
+#[test]
 fn a_file_that_is_being_read_is_not_used_again() {
     let mut rig = filled_segments();
     let held = Arc::clone(&rig.log.shared().state().segments[0].segment);
