@@ -32,7 +32,7 @@
 //! |---|---|
 //! | `process` | the client thread, or whoever observed: operations of one process that overlap in time are allowed |
 //! | `node` | the broker or NameServer that was addressed, or that a fact is about |
-//! | `broker_id` | the BrokerId of the node that answered; 0 leads. Bounds, offsets and configuration are answered in the leader's name, whoever forwards, so there its absence means 0; a pull without it may have been answered by any replica |
+//! | `broker_id` | the BrokerId of the node that made the answer, if that is known: 0 is the leader itself. Absent when a follower may have forwarded: bounds, offsets and configuration are answered in the leader's name all the same, a pull may have been answered by any replica |
 //! | `term` | the Raft term that the answer carries |
 //! | `invoke`, `return` | microseconds of **one** clock for the whole history; no `return`: it never came back |
 //! | `outcome` | `ok`, `fail` or `unknown`, see below |
@@ -87,7 +87,7 @@ pub struct Operation<N = Name> {
     /// The node addressed, or the node that a fact is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<N>,
-    /// BrokerId of the node that answered; 0 leads.
+    /// BrokerId of the node that made the answer, if that is known; 0 leads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker_id: Option<u32>,
     /// Raft term that the answer carries.
