@@ -3,11 +3,13 @@
 use std::env;
 use std::ffi::OsString;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::packages::Missing;
+use crate::page;
 use crate::product::{self, BlackBox};
 use crate::run::{Totals, watch};
 use crate::setup::{self, Ready};
@@ -38,7 +40,7 @@ const STEPS: &[Step] = &[
         about: "every memory ordering of timbermq-sync weakened must fail a test",
         limit_minutes: 10,
         black_box: false,
-        run: |_, limit| own(&["loom", "--weaken", "--json"], limit),
+        run: |ready, limit| own(ready, &["loom", "--weaken", "--json"], limit),
     },
     Step { name: "doc", about: "documentation and its links", limit_minutes: 30, black_box: false, run: doc },
     Step {
@@ -53,8 +55,8 @@ const STEPS: &[Step] = &[
         about: "whole clusters in simulation, and that a seed repeats itself",
         limit_minutes: 15,
         black_box: false,
-        run: |_, limit| {
-            own(&["sim", "--seeds", "1300", "--repeat", "20", "--minutes", "9", "--json"], limit)
+        run: |ready, limit| {
+            own(ready, &["sim", "--seeds", "1300", "--repeat", "20", "--minutes", "9", "--json"], limit)
         },
     },
     Step {
@@ -76,28 +78,28 @@ const STEPS: &[Step] = &[
         about: "every bug of the catalogue planted, and seen",
         limit_minutes: 20,
         black_box: false,
-        run: |_, limit| own(&["seeded-bugs", "--json"], limit),
+        run: |ready, limit| own(ready, &["seeded-bugs", "--json"], limit),
     },
     Step {
         name: "models",
         about: "the specifications explored by two engines",
         limit_minutes: 12,
         black_box: false,
-        run: |_, limit| own(&["models", "--json"], limit),
+        run: |ready, limit| own(ready, &["models", "--json"], limit),
     },
     Step {
         name: "fuzz",
         about: "every decoder of untrusted bytes fuzzed",
         limit_minutes: 20,
         black_box: false,
-        run: |_, limit| own(&["fuzz", "--seconds", "20", "--json"], limit),
+        run: |ready, limit| own(ready, &["fuzz", "--seconds", "20", "--json"], limit),
     },
     Step {
         name: "tsan",
         about: "tests with threads under the thread sanitizer",
         limit_minutes: 15,
         black_box: false,
-        run: |_, limit| own(&["tsan", "--json"], limit),
+        run: |ready, limit| own(ready, &["tsan", "--json"], limit),
     },
     Step {
         name: "clients",
@@ -120,11 +122,12 @@ const STEPS: &[Step] = &[
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     quick: bool,
+    record: bool,
     only: Vec<String>,
 }
 
 impl Selection {
-    /// Reads `--quick` and `--only STEP`.
+    /// Reads `--quick`, `--record` and `--only STEP`.
     ///
     /// # Errors
     /// Names the argument or step it does not know.
@@ -134,6 +137,7 @@ impl Selection {
         while let Some(arg) = args.next() {
             match arg.as_ref() {
                 "--quick" => selection.quick = true,
+                "--record" => selection.record = true,
                 "--only" => match args.next() {
                     Some(name) if STEPS.iter().any(|step| step.name == name) => selection.only.push(name.into_owned()),
                     Some(name) => bail!("no step is called {name}; the steps are: {}", names().join(", ")),
@@ -173,6 +177,7 @@ pub fn list() -> String {
 
 /// Runs the selected steps up to the first failure, then prints the summary; true when none failed.
 pub fn run(selection: &Selection) -> bool {
+    RECORDING.store(selection.record, Ordering::Relaxed);
     let mut report = Report::default();
     let ready = report.step("setup", "toolchain, system packages, RocksDB", || {
         let ready = setup::prepare()?;
@@ -256,15 +261,30 @@ fn finish(command: &mut Command, limit: Duration) -> Result<Outcome> {
     Ok(Outcome::Ran { success: finished.status.success(), totals: finished.totals })
 }
 
+/// Whether the figures of this run are to be written into the documentation.
+static RECORDING: AtomicBool = AtomicBool::new(false);
+
+/// Runs a command whose last line is a JSON object of figures, and keeps them under `name` if this run is recorded.
+fn figures(ready: &Ready, name: &str, command: &mut Command, limit: Duration) -> Result<Outcome> {
+    let finished = watch(command, limit)?;
+    let success = finished.status.success();
+    if let Some(json) = finished.json.filter(|_| success && RECORDING.load(Ordering::Relaxed)) {
+        page::record(&ready.workspace.root, name, &json)?;
+    }
+    Ok(Outcome::Ran { success, totals: finished.totals })
+}
+
 /// Another task of this program, as a step.
-fn own(args: &[&str], limit: Duration) -> Result<Outcome> {
+fn own(ready: &Ready, args: &[&str], limit: Duration) -> Result<Outcome> {
     let program = env::current_exe().context("cannot name this program")?;
-    finish(Command::new(program).args(args), limit)
+    figures(ready, args[0], Command::new(program).args(args), limit)
 }
 
 fn checker(ready: &Ready, limit: Duration) -> Result<Outcome> {
     let selftest = ["--example", "selftest", "--", "--valid", "10000", "--json"];
-    finish(ready.cargo().args(["run", "--quiet", "--release", "--package", "timbermq-check"]).args(selftest), limit)
+    let mut command = ready.cargo();
+    command.args(["run", "--quiet", "--release", "--package", "timbermq-check"]).args(selftest);
+    figures(ready, "checker", &mut command, limit)
 }
 
 /// Images of the log, then of the index; stops at the first that is not well.
@@ -272,7 +292,7 @@ fn crashes(ready: &Ready, limit: Duration) -> Result<Outcome> {
     let run = |package: &str, example: &str, args: &[&str]| {
         let mut command = ready.cargo();
         command.args(["run", "--quiet", "--release", "--package", package, "--example", example, "--"]);
-        finish(command.args(args), limit)
+        figures(ready, &example.replace('_', "-"), command.args(args), limit)
     };
     match run("timbermq-commitlog", "crash_points", &["--json"])? {
         Outcome::Ran { success: true, .. } => run("timbermq-index", "crash_images", &["--images", "500", "--json"]),

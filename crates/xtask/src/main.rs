@@ -8,6 +8,7 @@ mod loom;
 mod models;
 mod mutants;
 mod packages;
+mod page;
 mod product;
 mod rocksdb;
 mod run;
@@ -46,9 +47,10 @@ const TASKS: &[Task] = &[
     Task {
         name: "ci",
         about: "set up and run all checks and tests",
-        usage: "ci [--quick | --only STEP...] [--list]",
+        usage: "ci [--quick | --only STEP...] [--record] [--list]",
         details: "  --quick      leave out the steps that run whole clusters\n  \
                   --only STEP  run this step alone; may be repeated\n  \
+                  --record     write the figures of the steps into the documentation\n  \
                   --list       name the steps\n\n\
                   Stops at the first step that fails. The last line sums up all tests: N passed, N failed.",
         run: run_ci,
@@ -134,6 +136,13 @@ const TASKS: &[Task] = &[
                   --seed S      run one seed; --trace shows what happens in it\n  \
                   minimise S    find the fewest groups of faults with which a seed still fails",
         run: |args| status(&mut sim::command(&setup::prepare()?, after_dashes(args))?),
+    },
+    Task {
+        name: "page",
+        about: "write the page on verification from the recorded figures",
+        usage: "page [--check]",
+        details: "  --check  fail if the page is not what the figures make it",
+        run: page::run,
     },
     Task {
         name: "seeded-bugs",

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// Longest piece of output taken as one line.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
+const LINE_BYTES_MAX: u64 = 256 * 1024;
 /// How long to wait for the end of the output once the command itself has ended: a process it left behind may hold it open.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often a tree of processes may have grown before it is killed as it is.
@@ -41,6 +42,14 @@ pub struct Finished {
     pub status: ExitStatus,
     /// The sum of the totals in its output.
     pub totals: Totals,
+    /// The last line of its output that is a JSON object.
+    pub json: Option<Value>,
+}
+
+/// What a line of output tells beyond itself.
+enum Told {
+    Total(Total),
+    Json(Value),
 }
 
 /// Runs a command without stdin, passes the telling part of its stdout on, and counts the test totals in it.
@@ -62,9 +71,10 @@ pub fn watch(command: &mut Command, limit: Duration) -> Result<Finished> {
             if is_telling(text) {
                 println!("{text}");
             }
-            if let Some(total) = total_in(text) {
+            let json = || text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten().map(Told::Json);
+            if let Some(told) = total_in(text).map(Told::Total).or_else(json) {
                 // The receiver is gone only when nobody waits for totals any more.
-                let _ = sender.send(total);
+                let _ = sender.send(told);
             }
             line.clear();
         }
@@ -85,10 +95,14 @@ pub fn watch(command: &mut Command, limit: Duration) -> Result<Finished> {
 
     let mut sum = Sum::default();
     let drained = Instant::now() + DRAIN;
-    while let Ok(total) = receiver.recv_timeout(drained.saturating_duration_since(Instant::now())) {
-        sum.add(total);
+    let mut json = None;
+    while let Ok(told) = receiver.recv_timeout(drained.saturating_duration_since(Instant::now())) {
+        match told {
+            Told::Total(total) => sum.add(total),
+            Told::Json(object) => json = Some(object),
+        }
     }
-    Ok(Finished { status, totals: sum.totals() })
+    Ok(Finished { status, totals: sum.totals(), json })
 }
 
 /// One line with totals.
