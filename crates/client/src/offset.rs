@@ -56,7 +56,8 @@ impl Client {
             set_zero_if_not_found: Some(false),
         };
         let request = RemotingCommand::request(RequestCode::QUERY_CONSUMER_OFFSET).with_header(&header);
-        let Answered { response, addr } = self.ask_queue(queue, request, Repeat::Harmless, &[ResponseCode::QUERY_NOT_FOUND]).await?;
+        let Answered { response, addr } =
+            self.ask_queue(queue, request, Repeat::Harmless, &[ResponseCode::QUERY_NOT_FOUND]).await?;
         if response.response_code() == ResponseCode::QUERY_NOT_FOUND {
             return Ok(None);
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use timbermq_bugs::{Bug, planted};
 use timbermq_env::{Env, OpenMode};
-use timbermq_types::{LogId, Term};
+use timbermq_types::LogId;
 
 use crate::error::OpenError;
 use crate::frame;
@@ -238,12 +238,6 @@ struct Contents {
 }
 
 impl Contents {
-    /// Term of entry `index`, as far as its segment is there.
-    fn term_of(&self, index: u64) -> Option<Term> {
-        let after = self.terms.partition_point(|start| start.index.0 <= index);
-        after.checked_sub(1).map(|at| self.terms[at].term)
-    }
-
     fn push(&mut self, map: SegmentMap, terms: &[LogId]) {
         for id in terms {
             State::note_term(&mut self.terms, *id);
@@ -377,13 +371,10 @@ fn check_end(
     last: Option<LogId>,
     hard: &HardState,
 ) -> Result<(), OpenError> {
-    let other = |id: &LogId| contents.term_of(id.index.0).is_some_and(|term| term != id.term);
     let missing = if planted(Bug::TornTailAnywhere) {
         return Ok(());
     } else if end < hard.durable {
         format!("position {} was durable", hard.durable)
-    } else if let Some(committed) = hard.committed.filter(other) {
-        format!("entry {committed} was committed, and here is another of that index")
     } else if let Some(committed) = hard.committed.filter(|id| last.is_none_or(|last| last.index < id.index)) {
         format!("entry {committed} was committed and durable")
     } else if let Some(purged) = hard.purged.filter(|id| last.is_none_or(|last| last.index < id.index)) {

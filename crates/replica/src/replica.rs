@@ -391,7 +391,9 @@ impl Replica {
                     )));
                 }
                 None => {
-                    return Err(ChangeError::Refused(format!("node {new} is no learner that this leader replicates to")));
+                    return Err(ChangeError::Refused(format!(
+                        "node {new} is no learner that this leader replicates to"
+                    )));
                 }
             }
         }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use timbermq_check::history::{Action, ExitCause, Operation, Outcome};
-use timbermq_simdisk::{Crash, SimDisk};
 use timbermq_env::Env;
 use timbermq_machine::MemoryStore;
 use timbermq_namesrv::NameServer;
 use timbermq_replica::{Member, NodeAddr};
+use timbermq_simdisk::{Crash, SimDisk};
 use timbermq_types::{NodeId, Slot};
 
 use crate::host::{self, DiskPace, Instantly};
@@ -215,10 +215,7 @@ impl Cluster {
         let peer_addr = SocketAddr::new(ip, PEER_PORT).to_string();
         let slot = Slot(u32::try_from(slot).unwrap_or(0));
         let pace = Pace::new(&self.world, Rng::new(self.options.seed, &format!("{name}-pace")));
-        self.directory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((name, broker_addr.clone()));
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).push((name, broker_addr.clone()));
         self.nodes.push(Node {
             host,
             member: Member { node: NodeId(id), addr: NodeAddr { slot, peer_addr, broker_addr } },
@@ -338,7 +335,12 @@ impl Cluster {
     }
 
     /// A new machine with a client named `name`.
-    pub fn worker(&mut self, name: &str, stop: &Arc<std::sync::atomic::AtomicBool>, running: &Arc<std::sync::atomic::AtomicUsize>) -> Worker {
+    pub fn worker(
+        &mut self,
+        name: &str,
+        stop: &Arc<std::sync::atomic::AtomicBool>,
+        running: &Arc<std::sync::atomic::AtomicUsize>,
+    ) -> Worker {
         let host = self.host(name);
         self.net.attach(host);
         self.clients.push(host);
@@ -361,9 +363,8 @@ impl Cluster {
         for (n, node) in self.name_servers.iter().enumerate() {
             let server = node.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let Some(server) = server else { continue };
-            let leader = server.read(|table| {
-                table.leader(crate::node::GROUP).map(|(addr, version)| (addr.to_owned(), version))
-            });
+            let leader =
+                server.read(|table| table.leader(crate::node::GROUP).map(|(addr, version)| (addr.to_owned(), version)));
             let now = self.recorder.now();
             let name_of = |addr: &str| {
                 let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use timbermq_check::history::{Action, FaultKind, Operation};
-use timbermq_simdisk::{Crash, FaultKind as DiskFault, SECTOR_BYTES};
 use timbermq_env::Disk;
+use timbermq_simdisk::{Crash, FaultKind as DiskFault, SECTOR_BYTES};
 use timbermq_types::NodeId;
 
 use crate::cluster::Cluster;
@@ -266,7 +266,13 @@ impl Nemesis {
                     }
                 }
                 let ms = self.rng.range(500, 8000);
-                Some((FaultKind::Network, format!("slow and lossy: {delay} ms, {loss} of 1000"), Vec::new(), ms, Heal::Links(links)))
+                Some((
+                    FaultKind::Network,
+                    format!("slow and lossy: {delay} ms, {loss} of 1000"),
+                    Vec::new(),
+                    ms,
+                    Heal::Links(links),
+                ))
             }
             FaultGroup::Reset => {
                 let n = self.victim(cluster)?;
@@ -365,8 +371,7 @@ impl Nemesis {
                     return None;
                 }
                 let to = *self.rng.pick(&up);
-                let (replica, target) =
-                    (cluster.running(leader)?.replica, NodeId(cluster.nodes[to].member.node.0));
+                let (replica, target) = (cluster.running(leader)?.replica, NodeId(cluster.nodes[to].member.node.0));
                 cluster.world.spawn(
                     cluster.nodes[leader].host,
                     "nemesis.transfer",
@@ -430,7 +435,13 @@ impl Nemesis {
             4 => disk.break_sector(&path, offset / SECTOR_BYTES),
             _ => disk.zero_tail(&path, 1 + self.rng.below(2000)),
         };
-        done.then(|| format!("{} in {}", ["", "", "bit rot", "bit rot", "bad sector", "zeroed tail"][kind as usize], path.display()))
+        done.then(|| {
+            format!(
+                "{} in {}",
+                ["", "", "bit rot", "bit rot", "bad sector", "zeroed tail"][kind as usize],
+                path.display()
+            )
+        })
     }
 
     /// Directions to cut, and what the shape is called.

@@ -250,6 +250,9 @@ fn minimise(seed: u64) -> Result<bool, String> {
         }
     }
     let names: Vec<&str> = groups.iter().map(|group| group.name()).collect();
-    println!("seed {seed} fails with {}: {why}", if names.is_empty() { "no fault at all".into() } else { names.join(", ") });
+    println!(
+        "seed {seed} fails with {}: {why}",
+        if names.is_empty() { "no fault at all".into() } else { names.join(", ") }
+    );
     Ok(false)
 }

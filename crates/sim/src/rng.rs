@@ -17,9 +17,9 @@ impl Rng {
     /// The generator of `consumer` in the run `seed`.
     #[must_use]
     pub fn new(seed: u64, consumer: &str) -> Self {
-        let name = consumer.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let name = consumer
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self(mix(seed.wrapping_add(STEP)) ^ name)
     }
 

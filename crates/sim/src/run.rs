@@ -337,12 +337,8 @@ impl Run {
             let replicas = self.cluster.nodes.iter().filter(|node| !node.retired && node.broken.is_none());
             let replicas = replicas.map(|node| format!("n{}", node.member.node.0)).collect();
             let id = format!("sim-{}", self.cluster.options.seed);
-            let run = Operation::new(
-                "run".to_owned(),
-                0,
-                self.cluster.world.now() / 1000,
-                Action::Run { id, replicas },
-            );
+            let run =
+                Operation::new("run".to_owned(), 0, self.cluster.world.now() / 1000, Action::Run { id, replicas });
             history.push_named(run);
             timbermq_check::check(&history, &options)
         };
@@ -353,7 +349,12 @@ impl Run {
                 || matches!(row.verdict, Verdict::Unknown(_)) && row.required && self.failures.is_empty();
             if counts {
                 let first = row.anomalies.first().map_or_else(String::new, |anomaly| anomaly.words.clone());
-                self.failures.push(format!("{} {}: {first}{}", row.id, row.verdict.word(), row.why.as_deref().unwrap_or_default()));
+                self.failures.push(format!(
+                    "{} {}: {first}{}",
+                    row.id,
+                    row.verdict.word(),
+                    row.why.as_deref().unwrap_or_default()
+                ));
             }
         }
     }

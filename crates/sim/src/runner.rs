@@ -213,9 +213,11 @@ impl Totals {
             self.network_faults += summary["network_faults"].as_u64().unwrap_or(0);
             self.operations += summary["operations"].as_u64().unwrap_or(0);
             self.acked += summary["acked"].as_u64().unwrap_or(0);
-            for (field, sums) in
-                [("faults_by_group", &mut self.by_group), ("examined", &mut self.examined), ("counts", &mut self.counts)]
-            {
+            for (field, sums) in [
+                ("faults_by_group", &mut self.by_group),
+                ("examined", &mut self.examined),
+                ("counts", &mut self.counts),
+            ] {
                 for (name, count) in summary[field].as_object().into_iter().flatten() {
                     *sums.entry(name.clone()).or_default() += count.as_u64().unwrap_or(0);
                 }
@@ -229,11 +231,8 @@ impl Totals {
     /// As one object.
     #[must_use]
     pub fn json(&self) -> Value {
-        let failed: Vec<Value> = self
-            .failed
-            .iter()
-            .map(|result| json!({"seed": result.seed, "failures": result.failures}))
-            .collect();
+        let failed: Vec<Value> =
+            self.failed.iter().map(|result| json!({"seed": result.seed, "failures": result.failures})).collect();
         json!({
             "seeds": self.seeds,
             "failed": self.failed.len(),

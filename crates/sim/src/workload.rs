@@ -263,16 +263,7 @@ impl Worker {
     }
 
     #[allow(clippy::too_many_arguments)] // one call
-    async fn send_batch(
-        &self,
-        client: &Client,
-        topic: &str,
-        to: u32,
-        first: u64,
-        of: u32,
-        id: u64,
-        rng: &mut Rng,
-    ) {
+    async fn send_batch(&self, client: &Client, topic: &str, to: u32, first: u64, of: u32, id: u64, rng: &mut Rng) {
         let seqs = first..first + u64::from(of);
         let messages = seqs
             .clone()
@@ -347,7 +338,8 @@ impl Worker {
                     let key = message.keys().next().unwrap_or_default().to_owned();
                     seen = Some((key, message.stored));
                 }
-                next[t][q] = if back { rng.range(unsigned(result.min), unsigned(result.next) + 1) as i64 } else { result.next };
+                next[t][q] =
+                    if back { rng.range(unsigned(result.min), unsigned(result.next) + 1) as i64 } else { result.next };
             }
             if rng.chance(200) {
                 self.ask_bounds(&client, &at, &mut rng).await;
@@ -423,9 +415,9 @@ impl Worker {
         let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
         let result = answer.ok();
         // What was trimmed while the pull was held is not there to be read either.
-        let moved = result.as_ref().is_some_and(|result| {
-            result.status == timbermq_client::PullStatus::OffsetMoved || result.min > from
-        });
+        let moved = result
+            .as_ref()
+            .is_some_and(|result| result.status == timbermq_client::PullStatus::OffsetMoved || result.min > from);
         let action = Action::Pull {
             group: group.map(str::to_owned),
             topic: at.topic.clone(),
@@ -529,12 +521,8 @@ impl Worker {
         let answer = client.consumer_offset(group, at).await;
         let outcome = answer.as_ref().map_or_else(outcome_of, |_| Outcome::Ok);
         let offset = answer.as_ref().ok().copied().flatten().map(unsigned);
-        let action = Action::QueryOffset {
-            group: group.to_owned(),
-            topic: at.topic.clone(),
-            queue: at.queue_id as u32,
-            offset,
-        };
+        let action =
+            Action::QueryOffset { group: group.to_owned(), topic: at.topic.clone(), queue: at.queue_id as u32, offset };
         self.recorder.done(&self.name, invoke, outcome, action);
         answer.ok().map(|offset| offset.map_or(0, unsigned))
     }
@@ -628,14 +616,8 @@ impl Worker {
             .and_then(|answer| LockBatchResponse::from_json(&answer.body).ok())
             .is_some_and(|body| !body.locked.is_empty());
         let until = (granted && trusts_clocks).then(|| invoke + LOCK_TRUST.as_micros() as u64);
-        let action = Action::Lock {
-            group: "lockers".into(),
-            topic,
-            queue: q,
-            client: self.name.clone(),
-            granted,
-            until,
-        };
+        let action =
+            Action::Lock { group: "lockers".into(), topic, queue: q, client: self.name.clone(), granted, until };
         self.recorder.done(&self.name, invoke, outcome, action);
         granted
     }
@@ -728,16 +710,7 @@ impl Worker {
             messages.extend(result.messages.iter().map(found));
             from = unsigned(result.next);
         }
-        let action = Action::Drain {
-            pass,
-            topic: topic.to_owned(),
-            queue: q,
-            min,
-            max,
-            from: min,
-            to: max,
-            messages,
-        };
+        let action = Action::Drain { pass, topic: topic.to_owned(), queue: q, min, max, from: min, to: max, messages };
         let returned = self.recorder.now();
         self.recorder.push(Operation {
             node: Some(name.to_owned()),

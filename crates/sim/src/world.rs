@@ -4,8 +4,8 @@
 //! drawn from the seed, so that one seed is one interleaving and many seeds are many. A host is a machine with one process:
 //! a crash drops all its tasks at once, a pause leaves them where they are.
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -32,7 +32,7 @@
 //!
 //! So for the writer of a log that has no thread:
 //!
-//! ```ignore
+//! ```text
 //! while writer.wait().await {
 //!     writer.begin();
 //!     env.sleep(disk.take_delay() + disk.delay_of(DiskOp::Sync)).await;

@@ -127,7 +127,8 @@ fn models(results: &Value) -> String {
     let mut table = "| specification | distinct states, both engines | deep |\n|---|---|---|\n".to_owned();
     for row in rows {
         let name = row["spec"].as_str().or(row["name"].as_str()).unwrap_or("?");
-        let shared = ["shared", "stateright", "distinct"].iter().find_map(|key| row.get(*key).filter(|v| v.is_number()));
+        let shared =
+            ["shared", "stateright", "distinct"].iter().find_map(|key| row.get(*key).filter(|v| v.is_number()));
         let deep = ["deep", "deep_distinct"].iter().find_map(|key| row.get(*key).filter(|v| v.is_number()));
         let show = |value: Option<&Value>| value.map_or_else(|| "–".to_owned(), number);
         let _ = writeln!(table, "| `{name}` | {} | {} |", show(shared), show(deep));
@@ -175,7 +176,8 @@ mod tests {
 
     #[test]
     fn figures_come_from_the_results_or_are_said_to_be_missing() {
-        let results = |file: &str| if file == "sim" { json!({"seeds": 1_234_567, "a": {"b": "c"}}) } else { Value::Null };
+        let results =
+            |file: &str| if file == "sim" { json!({"seeds": 1_234_567, "a": {"b": "c"}}) } else { Value::Null };
         assert_eq!(figure(&results, "sim/seeds"), "1 234 567");
         assert_eq!(figure(&results, "sim/a/b"), "c");
         assert_eq!(figure(&results, "nosuch/seeds"), MISSING);
