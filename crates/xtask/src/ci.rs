@@ -53,9 +53,7 @@ const STEPS: &[Step] = &[
         about: "whole clusters in simulation, and that a seed repeats itself",
         limit_minutes: 15,
         black_box: false,
-        run: |_, limit| {
-            own(&["sim", "--seeds", "1300", "--repeat", "20", "--minutes", "9", "--json"], limit)
-        },
+        run: |_, limit| own(&["sim", "--seeds", "1300", "--repeat", "20", "--minutes", "9", "--json"], limit),
     },
     Step {
         name: "checker",

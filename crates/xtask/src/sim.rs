@@ -35,9 +35,11 @@ pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
         command.arg("run");
         for arg in args {
             if arg == "--record" {
-                let revision = stdout_of(
-                    Command::new("git").current_dir(&ready.workspace.root).args(["rev-parse", "--short", "HEAD"]),
-                )?;
+                let revision = stdout_of(Command::new("git").current_dir(&ready.workspace.root).args([
+                    "rev-parse",
+                    "--short",
+                    "HEAD",
+                ]))?;
                 command.args(["--ledger", LEDGER, "--revision", revision.trim()]);
             } else {
                 command.arg(arg);
