@@ -101,8 +101,7 @@ impl<'a> FrameReader<'a> {
         let last_crc = self.last_crc;
         let follows = |frame: &Frame| {
             let is_intact = frame.intact || planted(Bug::ReadUnverified);
-            let is_here =
-                frame.header.id.index.0 == index && last_crc.is_none_or(|crc| frame.header.prev == crc);
+            let is_here = frame.header.id.index.0 == index && last_crc.is_none_or(|crc| frame.header.prev == crc);
             is_intact && (is_here || planted(Bug::FrameWithoutPlace))
         };
         let Some(frame) = self.peek()?.filter(follows) else { return Err(self.damaged(self.position, index)) };

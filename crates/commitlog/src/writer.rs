@@ -258,11 +258,7 @@ impl LogWriter {
             Op::Vote { vote, done } => {
                 let result = self.commit(true);
                 self.waiting.push(done);
-                if planted(Bug::VoteInMemory) {
-                    result
-                } else {
-                    result.and_then(|()| self.store_vote(vote))
-                }
+                if planted(Bug::VoteInMemory) { result } else { result.and_then(|()| self.store_vote(vote)) }
             }
             Op::Truncate { keep, end, timeline, done } => {
                 let result = self.commit(true);

@@ -383,3 +383,15 @@ fn after_closing_everything_is_answered_with_an_error() {
     assert_eq!(error.lock().unwrap().as_ref().map(io::Error::kind), Some(io::ErrorKind::BrokenPipe));
     timbermq_sync::block_on(rig.log.close());
 }
+
+#[test]
+fn what_is_queued_when_the_writer_is_dropped_is_answered_and_no_longer_counts() {
+    let mut rig = Rig::new(options());
+    let error = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&error);
+    rig.log.append(vec![entry(1, 0, b"queued")], Box::new(move |r| *slot.lock().unwrap() = r.err())).unwrap();
+    assert_ne!(rig.log.shared().queue.bytes(), 0);
+    drop(rig.writer.take());
+    assert_eq!(error.lock().unwrap().as_ref().map(io::Error::kind), Some(io::ErrorKind::BrokenPipe));
+    assert_eq!(rig.log.shared().queue.bytes(), 0);
+}
