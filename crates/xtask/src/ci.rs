@@ -55,13 +55,9 @@ const STEPS: &[Step] = &[
         about: "whole clusters in simulation, and that a seed repeats itself",
         limit_minutes: 15,
         black_box: false,
-<<<<<<< HEAD
         run: |ready, limit| {
             own(ready, &["sim", "--seeds", "1300", "--repeat", "20", "--minutes", "9", "--json"], limit)
         },
-=======
-        run: |_, limit| own(&["sim", "--seeds", "1300", "--repeat", "20", "--minutes", "9", "--json"], limit),
->>>>>>> loom
     },
     Step {
         name: "checker",
