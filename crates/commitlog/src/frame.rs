@@ -30,6 +30,12 @@ const MARK: u8 = 0xA7;
 /// Frames start at multiples of this.
 pub(crate) const ALIGN: u64 = 8;
 
+/// The largest index or position that a log can have come to: positions are signed on the wire. Larger ones are damage,
+/// whatever their checksum says, and would leave no room to count on.
+pub(crate) const REACHED_MAX: u64 = i64::MAX as u64;
+/// The same of epochs, which have 32 bits.
+pub(crate) const EPOCH_MAX: u32 = i32::MAX as u32;
+
 /// The fields of a frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {

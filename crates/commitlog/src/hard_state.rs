@@ -17,6 +17,7 @@ use timbermq_env::{Disk, DiskFile, OpenMode};
 use timbermq_types::{LogId, LogIndex, NodeId, Term};
 
 use crate::entry::Vote;
+use crate::frame::{EPOCH_MAX, REACHED_MAX};
 
 const MAGIC: u32 = 0x5348_4d54; // "TMHS"
 const VERSION: u32 = 2;
@@ -130,25 +131,30 @@ impl HardState {
         });
         let purged = words.id();
         let committed = words.id();
-        Some((
-            sequence,
-            Self {
-                group,
-                vote,
-                purged,
-                committed,
-                purged_end: words.next(),
-                durable: words.next(),
-                epoch: u32::try_from(words.next()).ok()?,
-                epoch_start: words.next(),
-                reset_epoch: u32::try_from(words.next()).ok()?,
-                mark: {
-                    let present = words.next() != 0;
-                    let mark = (words.next(), u32::try_from(words.next()).ok()?);
-                    present.then_some(mark)
-                },
+        let state = Self {
+            group,
+            vote,
+            purged,
+            committed,
+            purged_end: words.next(),
+            durable: words.next(),
+            epoch: u32::try_from(words.next()).ok()?,
+            epoch_start: words.next(),
+            reset_epoch: u32::try_from(words.next()).ok()?,
+            mark: {
+                let present = words.next() != 0;
+                let mark = (words.next(), u32::try_from(words.next()).ok()?);
+                present.then_some(mark)
             },
-        ))
+        };
+        (sequence <= REACHED_MAX && state.is_reachable()).then_some((sequence, state))
+    }
+
+    /// Whether a log can have come to these numbers.
+    fn is_reachable(&self) -> bool {
+        let indexes = [self.purged, self.committed].into_iter().flatten().map(|id| id.index.0);
+        let positions = [self.purged_end, self.durable, self.epoch_start];
+        indexes.chain(positions).all(|number| number <= REACHED_MAX) && self.epoch <= EPOCH_MAX
     }
 
     /// Index after the last purged entry: the first one the log may hold.
@@ -278,6 +284,22 @@ mod tests {
         for state in [state(), HardState::default(), HardState { vote: None, purged: None, mark: None, ..state() }] {
             assert_eq!(HardState::decode(&state.encode(77)), Some((77, state)));
         }
+    }
+
+    #[test]
+    fn numbers_that_no_log_comes_to_are_no_state() {
+        let beyond = Some(LogId::new(Term(1), LogIndex(u64::MAX)));
+        for (what, state) in [
+            ("purged", HardState { purged: beyond, ..state() }),
+            ("committed", HardState { committed: beyond, ..state() }),
+            ("purged end", HardState { purged_end: 1 << 63, ..state() }),
+            ("durable", HardState { durable: u64::MAX, ..state() }),
+            ("epoch start", HardState { epoch_start: u64::MAX, ..state() }),
+            ("epoch", HardState { epoch: u32::MAX, ..state() }),
+        ] {
+            assert_eq!(HardState::decode(&state.encode(1)), None, "{what}");
+        }
+        assert_eq!(HardState::decode(&state().encode(u64::MAX)), None, "the next write has a number, too");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use timbermq_types::{LogId, LogIndex, Term};
 
+use crate::frame::REACHED_MAX;
 use crate::segment::{Mark, twenty_digits};
 
 const MAGIC: u32 = 0x4c53_4d54; // "TMSL"
@@ -89,6 +90,15 @@ impl Seal {
             return None;
         }
         let (terms, marks) = pairs.split_at(terms);
+        // Whoever looks something up relies on the order.
+        let ascending = |a: &(u64, u64), b: &(u64, u64)| a.0 < b.0 && a.1 < b.1;
+        if !terms.is_sorted_by(ascending)
+            || !marks.is_sorted_by(ascending)
+            || marks.last().is_some_and(|(index, position)| *index > fixed[5] || *position >= fixed[1])
+            || fixed[1].max(fixed[5]) > REACHED_MAX
+        {
+            return None;
+        }
         Some(Self {
             seed: u32::try_from(fixed[0]).ok()?,
             end: fixed[1],
@@ -118,7 +128,16 @@ mod tests {
             marks: vec![Mark { index: 5, position: 4096 }, Mark { index: 60, position: 99_000 }],
         };
         let bytes = seal.encode();
-        assert_eq!(Seal::decode(&bytes), Some(seal));
+        assert_eq!(Seal::decode(&bytes), Some(seal.clone()));
+        for wrong in [
+            Seal { end: u64::MAX, ..seal.clone() },
+            Seal { last: id(3, u64::MAX), ..seal.clone() },
+            Seal { terms: vec![id(3, 700), id(1, 5)], ..seal.clone() },
+            Seal { marks: seal.marks.iter().rev().copied().collect(), ..seal.clone() },
+            Seal { marks: vec![Mark { index: 5, position: 1 << 30 }], ..seal.clone() },
+        ] {
+            assert_eq!(Seal::decode(&wrong.encode()), None, "{wrong:?}");
+        }
         for cut in 0..bytes.len() {
             assert_eq!(Seal::decode(&bytes[..cut]), None);
         }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use timbermq_env::DiskFile;
 use timbermq_types::{LogId, LogIndex, Term};
 
+use crate::frame::{EPOCH_MAX, REACHED_MAX};
+
 /// Bytes before the first frame.
 pub(crate) const HEADER_BYTES: u64 = 4096;
 const MAGIC: u32 = 0x4753_4d54; // "TMSG"
@@ -83,7 +85,9 @@ impl SegmentHeader {
             epoch: u32::try_from(word(7)).ok()?,
             generation: word(8),
         };
-        Some((header, crc))
+        let numbers = [header.base, header.first_index, header.prev.map_or(0, |id| id.index.0)];
+        let reachable = numbers.iter().all(|number| *number <= REACHED_MAX) && header.epoch <= EPOCH_MAX;
+        reachable.then_some((header, crc))
     }
 }
 
@@ -214,6 +218,14 @@ mod tests {
             let mut bytes = bytes.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(SegmentHeader::decode(&bytes), None, "bit {bit}");
+        }
+        for beyond in [
+            SegmentHeader { base: u64::MAX, ..header },
+            SegmentHeader { first_index: u64::MAX, ..header },
+            SegmentHeader { prev: Some(LogId::new(Term(1), LogIndex(u64::MAX))), ..header },
+            SegmentHeader { epoch: u32::MAX, ..header },
+        ] {
+            assert_eq!(SegmentHeader::decode(&beyond.encode().0), None, "{beyond:?}");
         }
     }
 

@@ -35,6 +35,10 @@ const GRACE: Duration = Duration::from_secs(240);
 const POLL: Duration = Duration::from_millis(100);
 /// Lines of a failing target's output that are shown.
 const SHOWN_LINES: usize = 40;
+/// Most inputs of one target in the checkout.
+const COMMITTED_FILES_MAX: usize = 60;
+/// How the names of inputs begin that were made, not found.
+const SEED_PREFIX: &str = "seed-";
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -367,32 +371,40 @@ fn summary(rows: &[Row], elapsed: Duration) -> Value {
     })
 }
 
-/// Replaces a target's committed corpus by the fewest inputs of the cache that reach as much.
+/// Replaces what a target's committed corpus has beside its seeds by inputs of the cache that reach more than the seeds do.
 fn minimise(ground: &Ground, target: &str) -> Result<()> {
     let found = ground.cache.join("corpus").join(target);
     let fewest = ground.cache.join("minimised").join(target);
+    let committed = ground.root.join("fuzz/corpus").join(target);
     // Absent before the first time.
     let _ = fs::remove_dir_all(&fewest);
-    fs::create_dir_all(&fewest)?;
+    fs::create_dir_all(&fewest).with_context(|| format!("cannot create {}", fewest.display()))?;
+    let mut seeds = 0;
+    for file in sorted_by_size(&committed)? {
+        let name = file.file_name().unwrap_or_default();
+        if name.to_string_lossy().starts_with(SEED_PREFIX) {
+            fs::copy(&file, fewest.join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
+            seeds += 1;
+        } else {
+            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
+    }
     let mut command = engine(ground, target);
     command.arg("-merge=1").arg(&fewest).arg(&found);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     ensure!(wait(&mut command, GRACE * 4)?, "the inputs of {target} cannot be merged");
-    // Each input that reaches something of its own is kept as long as there is room; the shortest say most for their size.
-    let committed = ground.root.join("fuzz/corpus").join(target);
-    let mut files = sorted_by_size(&fewest)?;
-    files.truncate(COMMITTED_FILES_MAX);
-    let _ = fs::remove_dir_all(&committed);
-    fs::create_dir_all(&committed)?;
-    for file in &files {
+    let mut more = sorted_by_size(&fewest)?;
+    more.retain(|file| !committed.join(file.file_name().unwrap_or_default()).exists());
+    // Short inputs say most for their size and long ones reach deepest, so some of each.
+    let room = COMMITTED_FILES_MAX.saturating_sub(seeds);
+    let step = more.len().div_ceil(room.max(1)).max(1);
+    let chosen: Vec<_> = more.iter().step_by(step).take(room).collect();
+    for file in &chosen {
         fs::copy(file, committed.join(file.file_name().unwrap_or_default()))?;
     }
-    println!("{target}: {} inputs committed of {}", files.len(), count_files(&found));
+    println!("{target}: {seeds} seeds and {} of {} inputs that reach more", chosen.len(), more.len());
     Ok(())
 }
-
-/// Most inputs of one target in the checkout.
-const COMMITTED_FILES_MAX: usize = 60;
 
 fn sorted_by_size(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();

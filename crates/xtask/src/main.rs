@@ -109,7 +109,7 @@ const TASKS: &[Task] = &[
                   --target NAME  run this target alone; may be repeated\n  \
                   --jobs N       targets that run at the same time; as many as there are cores unless given\n  \
                   --keep         start from what earlier runs found, too\n  \
-                  --minimise     replace the committed corpora by the fewest inputs that reach as much\n  \
+                  --minimise     replace what the committed corpora have beside their seeds by what was found to reach more\n  \
                   --json         sum up in one JSON object on the last line\n\n\
                   Targets, corpora and inputs that once failed are in fuzz/. What is found stays in the cache; a failing\n\
                   input is named, makes the task fail, and belongs in fuzz/regressions/NAME with its fix.",

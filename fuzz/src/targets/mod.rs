@@ -13,6 +13,8 @@ mod peer;
 mod record;
 mod snapshot;
 
+use timbermq_types::limits::ENTRY_BYTES_MAX;
+
 use crate::{Bound, Target};
 
 /// For decoders that borrow from their input, with what a target builds to compare.
@@ -101,7 +103,8 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "machine_batch",
         about: "batches of commands as they come, applied",
-        memory: Bound { base: 256 << 10, per_byte: 1024 },
+        // A command's length prefix is believed up to the longest entry.
+        memory: Bound { base: (10 << 20) + ENTRY_BYTES_MAX, per_byte: 1024 },
         run: machine::batch,
     },
     Target {

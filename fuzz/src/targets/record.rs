@@ -15,7 +15,7 @@ pub(super) fn record(input: &[u8]) {
         let alone = Record::parse_prefix(rest);
         let Ok(record) = record else {
             assert_eq!(alone.err(), record.err());
-            assert_eq!(Record::parse(rest).is_err(), true);
+            assert!(Record::parse(rest).is_err());
             break;
         };
         let (alone, tail) = alone.expect("read a moment ago");

@@ -43,6 +43,9 @@ pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<
 /// Longest first frame: whoever has not said who it is gets no more memory than that.
 pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 
+/// Room made for a frame before any of it has come.
+const ROOM_BYTES: usize = 64 << 10;
+
 /// Cuts a byte stream into frames.
 pub(crate) struct FrameReader {
     buffer: BytesMut,
@@ -87,7 +90,9 @@ impl FrameReader {
             return Err(invalid(format!("a frame of {len} bytes; {HEAD_BYTES} to {} are possible here", self.max)));
         }
         if self.buffer.len() < 4 + len {
-            self.buffer.reserve(4 + len - self.buffer.len());
+            // A length is only a promise: as much again as has come, so that what is held is what was sent.
+            let missing = 4 + len - self.buffer.len();
+            self.buffer.reserve(missing.min(self.buffer.len().max(ROOM_BYTES)));
             return Ok(None);
         }
         self.buffer.advance(4);
@@ -151,6 +156,19 @@ mod tests {
         for len in [0u32, 12, u32::try_from(FRAME_BYTES_MAX).unwrap() + 1, u32::MAX] {
             let error = read_all(len.to_le_bytes().to_vec(), 4).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{len}");
+        }
+    }
+
+    #[test]
+    fn room_for_a_frame_is_made_as_it_arrives() {
+        let mut reader = trusting();
+        reader.buffer.extend_from_slice(&u32::try_from(FRAME_BYTES_MAX).unwrap().to_le_bytes());
+        let mut arrived = reader.buffer.len();
+        for _ in 0..20 {
+            assert_eq!(reader.take().unwrap(), None);
+            assert!(reader.buffer.capacity() <= 4 * arrived.max(ROOM_BYTES), "{} bytes", reader.buffer.capacity());
+            reader.buffer.extend_from_slice(&[0; 5000]);
+            arrived += 5000;
         }
     }
 
