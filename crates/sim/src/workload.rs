@@ -684,7 +684,7 @@ impl Worker {
             for (name, addr, harmed) in replicas {
                 for (t, q) in self.all_queues() {
                     let mut tries = 0;
-                    while !self.drain_queue(&client, pass, &name, &addr, &t, q).await && !(harmed && tries > 20) {
+                    while !(self.drain_queue(&client, pass, &name, &addr, &t, q).await || harmed && tries > 20) {
                         tries += 1;
                         self.env.sleep(Duration::from_millis(100)).await;
                     }
