@@ -168,8 +168,8 @@ pub fn run(seed: u64, valid: u64, per_class: u64) -> Summary {
         summary.unexercised = built().map(|i| i.id).filter(|id| examined.get(id) == Some(&0)).collect();
     }
     let mut mutated = BTreeSet::new();
-    for class in CLASSES {
-        let recall = recall(class, seed, per_class, &options, &mut mutated);
+    for (class, first) in CLASSES.iter().zip((1u64..).map(|number| seed.wrapping_add(number * 1_000_000))) {
+        let recall = recall(class, first, per_class, &options, &mut mutated);
         summary.planted += recall.planted;
         summary.found += recall.found;
         if recall.found < recall.planted || recall.planted < per_class {
@@ -185,7 +185,7 @@ pub fn run(seed: u64, valid: u64, per_class: u64) -> Summary {
     summary
 }
 
-/// Plants one class into histories until there are enough, and counts what is found.
+/// Plants one class into histories of seeds from `seed` on until there are enough, and counts what is found.
 fn recall(class: &Class, seed: u64, wanted: u64, options: &Options, mutated: &mut BTreeSet<u64>) -> Recall {
     let mut recall = Recall::default();
     // Not every history has a place for every anomaly.
@@ -193,7 +193,7 @@ fn recall(class: &Class, seed: u64, wanted: u64, options: &Options, mutated: &mu
         if recall.planted == wanted {
             break;
         }
-        let number = seed.wrapping_add(1_000_000).wrapping_add(number);
+        let number = seed.wrapping_add(number);
         let mut history = generate(number);
         if !(class.plant)(&mut history, &mut Dice::new(number ^ 0x5eed)) {
             continue;
