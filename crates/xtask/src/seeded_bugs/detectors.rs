@@ -108,7 +108,7 @@ const SIMULATED: Detector = Detector {
     how: How::Program {
         package: "timbermq-sim",
         profile: "verify",
-        args: &["run", "--seeds", "20", "--first-failure", "--jobs", "2", "--json"],
+        args: &["run", "--seeds", "200", "--minutes", "1", "--first-failure", "--jobs", "2", "--json"],
     },
 };
 
