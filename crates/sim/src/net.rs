@@ -685,3 +685,105 @@ impl Drop for Reader {
         SimNet::let_go(&mut state, self.id, 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two hosts; what `b` has read of what `a` sent, after each of the given seconds.
+    fn exchange(change: impl Fn(&SimNet, HostId, HostId) + Send + Sync + 'static, seconds: &[u64]) -> Vec<String> {
+        let world = World::new(5, false);
+        let net = SimNet::new(&world, Link::default(), Rng::new(5, "net"));
+        let hosts = ["a", "b"].map(|name| world.add_host(name, Rng::new(5, name)));
+        let [a, b] = hosts;
+        let addr = SocketAddr::new(net.attach(b), 7);
+        net.attach(a);
+        for host in hosts {
+            let env = crate::host::env(
+                &world,
+                &net,
+                host,
+                timbermq_simdisk::SimDisk::new().mount(),
+                Arc::new(crate::host::Instantly),
+            );
+            world.boot(host, env);
+        }
+        let got = Arc::new(Mutex::new(String::new()));
+        let (server, sink) = (net.of(b), Arc::clone(&got));
+        world.spawn(
+            b,
+            "server",
+            Box::pin(async move {
+                let mut listener = server.listen(&addr.to_string()).await.unwrap();
+                let mut connection = listener.accept().await.unwrap();
+                let mut buf = BytesMut::new();
+                loop {
+                    let outcome = connection.reader.read(&mut buf).await;
+                    let mut sink = sink.lock().unwrap();
+                    match outcome {
+                        Ok(0) => return sink.push('.'),
+                        Ok(_) => sink.push_str(&String::from_utf8_lossy(&buf.split())),
+                        Err(_) => return sink.push('!'),
+                    }
+                }
+            }),
+        );
+        let (client, cutter, clock) = (net.of(a), net.clone(), world.clone());
+        world.spawn(
+            a,
+            "client",
+            Box::pin(async move {
+                clock.sleep(Duration::from_millis(1)).await;
+                let mut connection = client.connect(&addr.to_string()).await.unwrap();
+                connection.writer.write_all(&mut vec![Bytes::from("one")]).await.unwrap();
+                clock.sleep(Duration::from_millis(500)).await;
+                change(&cutter, a, b);
+                let _ = connection.writer.write_all(&mut vec![Bytes::from("two")]).await;
+                std::future::pending::<()>().await;
+            }),
+        );
+        let mut seen = Vec::new();
+        for second in seconds {
+            world.run_until(second * 1_000_000_000);
+            seen.push(got.lock().unwrap().clone());
+        }
+        seen
+    }
+
+    #[test]
+    fn bytes_arrive_in_order_whatever_the_link_does() {
+        let bad = |net: &SimNet, a, b| {
+            net.set_link(a, b, |link| {
+                (link.loss_per_mille, link.repeat_per_mille, link.reorder_per_mille) = (400, 400, 400);
+            });
+        };
+        assert_eq!(exchange(bad, &[60]), ["onetwo"]);
+    }
+
+    #[test]
+    fn what_is_sent_into_a_cut_arrives_when_it_ends_or_the_connection_is_given_up() {
+        let cut = |net: &SimNet, a, b| net.set_link(a, b, |link| link.cut = true);
+        assert_eq!(exchange(cut, &[10, 60]), ["one", "one!"]);
+        let healed = |net: &SimNet, a, b| {
+            net.set_link(a, b, |link| link.cut = true);
+            let later = net.clone();
+            net.world.after(Duration::from_secs(5), move |_| later.heal());
+        };
+        assert_eq!(exchange(healed, &[4, 20]), ["one", "onetwo"]);
+    }
+
+    #[test]
+    fn a_process_that_dies_is_noticed_and_a_machine_without_power_is_not() {
+        let dies = |power| {
+            move |net: &SimNet, a, _| {
+                let later = net.clone();
+                net.world.after(Duration::ZERO, move |world| {
+                    world.kill(a);
+                    later.host_died(a, power);
+                });
+            }
+        };
+        assert_eq!(exchange(dies(false), &[10]), ["one!"]);
+        assert!(exchange(dies(true), &[10])[0].starts_with("one") && !exchange(dies(true), &[10])[0].ends_with('!'));
+    }
+}

@@ -548,3 +548,91 @@ impl State {
         Sleep { timer }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run<T: Send + 'static>(world: &World, host: HostId, work: impl Future<Output = T> + Send + 'static) -> T {
+        let slot = Arc::new(Mutex::new(None));
+        let out = Arc::clone(&slot);
+        world.spawn(host, "test", Box::pin(async move { *out.lock().unwrap() = Some(work.await) }));
+        world.run_until(u64::MAX / 2);
+        slot.lock().unwrap().take().unwrap()
+    }
+
+    fn alive(world: &World) -> HostId {
+        let host = world.add_host("h", Rng::new(1, "h"));
+        world.state().hosts[host.0].alive = true;
+        host
+    }
+
+    #[test]
+    fn nobody_wakes_up_early_by_a_clock_that_drifts() {
+        for ppm in [-200_000, -1, 0, 1, 200_000, 333_333] {
+            let world = World::new(1, false);
+            let host = alive(&world);
+            world.set_drift(host, ppm);
+            for d in [1, 2, 3, 999, 1_000_003] {
+                let (clock, before) = (world.clone(), world.mono(host));
+                let wait = world.sleep_on(host, Duration::from_nanos(d));
+                let after = run(&world, host, async move {
+                    wait.await;
+                    clock.mono(host)
+                });
+                assert!(after - before >= d, "{ppm} ppm: asked for {d}, slept {}", after - before);
+            }
+        }
+    }
+
+    #[test]
+    fn a_kill_drops_every_task_and_a_pause_keeps_it() {
+        let world = World::new(1, false);
+        let host = alive(&world);
+        let held = Arc::new(());
+        for _ in 0..3 {
+            let (mine, wait) = (Arc::clone(&held), world.sleep(Duration::from_secs(1)));
+            world.spawn(
+                host,
+                "test",
+                Box::pin(async move {
+                    wait.await;
+                    drop(mine);
+                }),
+            );
+        }
+        world.set_paused(host, true);
+        world.run_until(2_000_000_000);
+        assert_eq!(Arc::strong_count(&held), 4, "paused");
+        world.set_paused(host, false);
+        world.run_until(2_000_000_001);
+        assert_eq!(Arc::strong_count(&held), 1, "went on");
+        let mine = Arc::clone(&held);
+        world.spawn(
+            host,
+            "test",
+            Box::pin(async move {
+                std::future::pending::<()>().await;
+                drop(mine);
+            }),
+        );
+        world.kill(host);
+        assert_eq!(Arc::strong_count(&held), 1, "killed");
+    }
+
+    #[test]
+    #[should_panic(expected = "time stands still")]
+    fn a_loop_that_takes_no_time_is_seen() {
+        let world = World::new(1, false);
+        let host = alive(&world);
+        world.spawn(
+            host,
+            "spin",
+            Box::pin(std::future::poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })),
+        );
+        world.run_until(1);
+    }
+}
