@@ -54,12 +54,21 @@ impl Site<'_> {
     }
 
     pub(super) fn pulled_other(&mut self) -> Option<()> {
-        let index = self.plain_pull(2)?;
+        // What retention took nobody else may have seen.
+        let audit = self.audit;
+        let (min, _, _) = self.audited();
+        let wanted = |operation: &Operation| match &operation.action {
+            Action::Pull { topic, tags, messages, .. } if *topic == audit && tags.is_empty() => {
+                let [first, second, ..] = messages.as_slice() else { return None };
+                (operation.outcome == Outcome::Ok && second.offset >= min && first.message != second.message)
+                    .then(|| Found { offset: second.offset, ..first.clone() })
+            }
+            _ => None,
+        };
+        let (index, other) = self.any(wanted)?;
         let Action::Pull { messages, .. } = &mut self.op(index).action else { return None };
-        let offset = messages[1].offset;
-        let first = messages[0].clone();
-        messages[1] = Found { offset, ..first };
-        (messages[0].message == messages[1].message).then_some(())
+        messages[1] = other;
+        Some(())
     }
 
     pub(super) fn swapped_acks(&mut self) -> Option<()> {
@@ -85,24 +94,33 @@ impl Site<'_> {
     }
 
     pub(super) fn delivered_other(&mut self) -> Option<()> {
-        let orders = self.name("orders");
-        let workers = self.name("workers");
-        let of = |operation: &Operation| match &operation.action {
-            Action::Deliver { topic, queue, found, group, .. }
-                if *topic == orders && *group == workers && found.offset > 0 =>
-            {
-                Some((*queue, found.clone()))
-            }
-            _ => None,
-        };
-        let (_, (queue, earlier)) = self.any(of)?;
-        let action = Action::Deliver {
-            group: workers,
-            topic: orders,
-            queue,
-            found: Found { offset: earlier.offset - 1, ..earlier },
-            consumed: Consumed::Done,
-        };
+        let (orders, workers) = (self.name("orders"), self.name("workers"));
+        let all: Vec<(u32, Found)> = self
+            .history
+            .operations()
+            .iter()
+            .filter_map(|operation| match &operation.action {
+                Action::Deliver { topic, queue, found, group, .. } if *topic == orders && *group == workers => {
+                    Some((*queue, found.clone()))
+                }
+                _ => None,
+            })
+            .collect();
+        let mins: Vec<u64> = (0..3).map(|queue| self.min_of_orders(queue)).collect();
+        // Two neighbours that are not the same message again.
+        let pairs: Vec<(usize, usize)> = (0..all.len())
+            .flat_map(|one| (0..all.len()).map(move |other| (one, other)))
+            .filter(|(one, other)| {
+                let ((queue, found), (same, next)) = (&all[*one], &all[*other]);
+                queue == same
+                    && found.offset + 1 == next.offset
+                    && found.offset >= mins[*queue as usize]
+                    && found.message != next.message
+            })
+            .collect();
+        let (one, other) = self.dice.pick(&pairs)?;
+        let (queue, found) = (all[one].0, Found { offset: all[one].1.offset, ..all[other].1.clone() });
+        let action = Action::Deliver { group: workers, topic: orders, queue, found, consumed: Consumed::Done };
         self.push(0, 10, action);
         Some(())
     }
