@@ -155,7 +155,7 @@ proptest! {
         let near = |other: &str| strsim::osa_distance(&name, other) <= strsim::osa_distance(&name, key.name);
         prop_assume!(!KEYS.iter().any(|other| other.name == name));
         let flag = suggestion(set_by_flag(Role::Any, &name, "1"));
-        prop_assert!(flag.is_some_and(&near), "{} for {}, meant was {}", flag.unwrap_or("none"), name, key.name);
+        prop_assert!(flag.is_some_and(&near), "{} for {name}, meant was {}", flag.unwrap_or("none"), key.name);
         let variable = format!("{ENV_PREFIX}{}", name.replace('.', "_").to_uppercase());
         prop_assume!(!RESERVED_ENV.contains(&variable.as_str()) && !KEYS.iter().any(|other| env_name(other) == variable));
         let env = suggestion(set_by_env(Role::Any, &variable, "1"));
