@@ -185,3 +185,45 @@ impl fmt::Debug for RemotingCommand {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_in_the_words_of_its_request() {
+        let mut request = RemotingCommand::request(RequestCode::HEART_BEAT);
+        assert!(!request.is_response() && !request.is_one_way());
+        request.opaque = 7;
+        request.serialize = SerializeType::Binary;
+        let response = request.respond(ResponseCode::TOPIC_NOT_EXIST);
+        assert!(response.is_response() && !response.is_one_way());
+        assert_eq!(response.response_code(), ResponseCode::TOPIC_NOT_EXIST);
+        assert_eq!((response.opaque, response.serialize), (7, SerializeType::Binary));
+        assert!(request.one_way().is_one_way());
+    }
+
+    #[test]
+    fn equal_commands_are_equal_in_every_field_but_the_bytes_received() {
+        let command = RemotingCommand::request(RequestCode::HEART_BEAT);
+        let changes: [fn(&mut RemotingCommand); 9] = [
+            |c| c.code += 1,
+            |c| c.language = LanguageCode::GO,
+            |c| c.version += 1,
+            |c| c.opaque += 1,
+            |c| c.flag = FLAG_ONE_WAY,
+            |c| c.remark = Some(String::new()),
+            |c| c.ext.set("k", "v"),
+            |c| c.body = Bytes::from_static(b"x"),
+            |c| c.serialize = SerializeType::Binary,
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut other = command.clone();
+            change(&mut other);
+            assert_ne!(command, other, "change {number}");
+        }
+        let mut received = command.clone();
+        received.raw_header = Some(Bytes::from_static(b"{}"));
+        assert_eq!(command, received);
+    }
+}

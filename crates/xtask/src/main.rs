@@ -97,7 +97,7 @@ const TASKS: &[Task] = &[
                   --seed S        which ones are drawn; 1 unless given\n  \
                   --package NAME  this package alone; may be repeated\n  \
                   --json          end with one JSON object\n  \
-                  --record        write the same to crates/timbermq/docs/results/mutants.json\n\n\
+                  --record        put the packages that ran into crates/timbermq/docs/results/mutants.json\n\n\
                   Survivors that are explained stand in crates/xtask/mutants-survivors.toml; any other is a failure.",
         run: mutants::run,
     },
