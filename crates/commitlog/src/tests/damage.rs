@@ -301,12 +301,13 @@ fn a_frame_that_lies_where_another_belongs_is_not_read() {
 }
 
 #[test]
-fn a_hard_state_damaged_anywhere_in_both_copies_is_refused() {
+fn a_hard_state_damaged_anywhere_in_all_copies_is_refused() {
     let mut rig = filled();
     stop(&mut rig);
     let path = dir().join("hardstate");
-    for offset in 0..160usize {
-        let flip = |bytes: &mut Vec<u8>| [offset, offset + 4096].into_iter().for_each(|at| bytes[at] ^= 4);
+    for offset in 0..176usize {
+        // Two slots, each stored twice.
+        let flip = |bytes: &mut Vec<u8>| (0..4).for_each(|copy| bytes[offset + copy * 4096] ^= 4);
         rig.disk.edit(&path, flip);
         assert!(matches!(refused(&rig), OpenError::HardState { .. }), "byte {offset}");
         rig.disk.edit(&path, flip);

@@ -217,7 +217,7 @@ pub const DETECTORS: &[(&str, &[Detector])] = &[
                 "lib",
                 &["tests::damage::a_hard_state_that_is_gone_unreadable_or_old_is_refused"],
             ),
-            crash(&["tests::damage::a_hard_state_damaged_anywhere_in_both_copies_is_refused"]),
+            crash(&["tests::damage::a_hard_state_damaged_anywhere_in_all_copies_is_refused"]),
             SIMULATED,
         ],
     ),
