@@ -14,7 +14,7 @@ use openraft::{ChangeMembers, ReadPolicy};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::{Machine, Proposal, Reply, Snapshot, View};
-use timbermq_types::{LogId, NodeId};
+use timbermq_types::{LogId, NodeId, Term};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bootstrap::Bootstrap;
@@ -199,12 +199,14 @@ impl Replica {
         });
         watch_log(&env, &log, &failure, stop.clone());
 
+        let (role_tx, role) = watch::channel(Role::default());
         let proposer = proposer::start(
             ProposerOptions {
                 env: env.clone(),
                 raft: raft.clone(),
                 log: log.clone(),
                 view: keeper.view().clone(),
+                role: role.clone(),
                 in_flight_bytes_max: config.in_flight_bytes_max,
                 batch_bytes_max: config.batch_bytes_max,
                 batches_in_flight: config.batches_in_flight,
@@ -212,7 +214,6 @@ impl Replica {
             },
             stop.clone(),
         );
-        let (role_tx, role) = watch::channel(Role::default());
         let role_watch = RoleWatch {
             env: env.clone(),
             raft: raft.clone(),
@@ -276,6 +277,15 @@ impl Replica {
     /// [`ProposeError`], which says whether anything may have been proposed.
     pub async fn propose(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
         self.shared.proposer.propose(proposal).await
+    }
+
+    /// As [`propose`](Self::propose), but only while this replica leads in `term`: what the caller concluded in that term
+    /// may not hold in a later one.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; `NotLeader` in any other term.
+    pub async fn propose_in(&self, term: Term, proposal: Proposal) -> Result<Reply, ProposeError> {
+        self.shared.proposer.propose_in(term, proposal).await
     }
 
     /// Returns once everything acknowledged anywhere before the call is applied here, as confirmed by a majority.
