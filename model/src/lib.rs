@@ -15,7 +15,11 @@ pub mod group_role;
 pub mod list;
 pub mod log_store;
 pub mod offsets;
+#[cfg(test)]
+mod on_machine;
 pub mod order_lock;
+#[cfg(test)]
+mod paths;
 pub mod report;
 pub mod spec;
 pub mod tlc;

@@ -365,6 +365,9 @@ impl Specification for Offsets {
 }
 
 #[cfg(test)]
+mod on_machine;
+
+#[cfg(test)]
 mod tests {
     #[test]
     fn sound() {

@@ -340,6 +340,9 @@ impl Specification for OrderLock {
 }
 
 #[cfg(test)]
+mod on_machine;
+
+#[cfg(test)]
 mod tests {
     #[test]
     fn sound() {

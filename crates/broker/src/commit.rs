@@ -1,10 +1,10 @@
 //! Consumer offsets on their way into the log: merged, so that thousands of commits a second cost a few commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use timbermq_machine::OffsetCommit;
-use timbermq_types::{GroupName, QueueId, QueueOffset, TopicName};
+use timbermq_types::{GroupName, QueueId, QueueOffset, Term, TopicName};
 use tokio::sync::oneshot;
 
 /// Most different queues that may wait; beyond it a commit is refused and the client repeats it.
@@ -15,7 +15,8 @@ type Place = (GroupName, TopicName, QueueId);
 /// One commit, or several of the same queue, waiting to be proposed.
 struct Waiting {
     offset: QueueOffset,
-    allow_lower: bool,
+    /// The term in which it may lower the stored offset. In a later one, others may have been shown where the queue stands.
+    lower_in: Option<Term>,
 }
 
 /// Commits that wait for the next proposal.
@@ -27,6 +28,8 @@ pub struct Commits {
 #[derive(Default)]
 struct Inner {
     waiting: BTreeMap<Place, Waiting>,
+    /// Queues whose commits are proposed.
+    under_way: BTreeSet<Place>,
     told: Vec<oneshot::Sender<bool>>,
     /// Whether an earlier part of what those wait for was not stored.
     has_failed: bool,
@@ -41,14 +44,15 @@ pub struct Gathered {
 }
 
 impl Commits {
-    /// Adds a commit. `false` when too many wait.
+    /// Adds a commit, which may lower the stored offset if it is proposed in the term `lower_in`. `false` when too many
+    /// wait.
     pub fn add(
         &self,
         group: GroupName,
         topic: TopicName,
         queue: QueueId,
         offset: QueueOffset,
-        allow_lower: bool,
+        lower_in: Option<Term>,
     ) -> bool {
         let mut inner = self.lock();
         if inner.waiting.len() >= WAITING_MAX {
@@ -59,13 +63,13 @@ impl Commits {
             .entry((group, topic, queue))
             .and_modify(|waiting| {
                 // The last word counts when it may lower the offset; otherwise the highest does.
-                if allow_lower {
-                    *waiting = Waiting { offset, allow_lower };
+                if lower_in.is_some() {
+                    *waiting = Waiting { offset, lower_in };
                 } else {
                     waiting.offset = waiting.offset.max(offset);
                 }
             })
-            .or_insert(Waiting { offset, allow_lower });
+            .or_insert(Waiting { offset, lower_in });
         true
     }
 
@@ -83,19 +87,22 @@ impl Commits {
         inner.waiting.is_empty() && inner.told.is_empty()
     }
 
-    /// Whether a commit of this queue waits.
+    /// Whether a commit of this queue waits, or is proposed and not known to be stored.
     pub fn has(&self, group: &GroupName, topic: &TopicName, queue: QueueId) -> bool {
-        self.lock().waiting.contains_key(&(group.clone(), topic.clone(), queue))
+        let (inner, place) = (self.lock(), (group.clone(), topic.clone(), queue));
+        inner.waiting.contains_key(&place) || inner.under_way.contains(&place)
     }
 
-    /// Takes up to `most` commits for one proposal. Those who wait are told only once nothing older is left behind.
-    pub fn gather(&self, most: usize) -> Gathered {
+    /// Takes up to `most` commits for one proposal in `term`. Those who wait are told only once nothing older is left
+    /// behind.
+    pub fn gather(&self, most: usize, term: Option<Term>) -> Gathered {
         let mut inner = self.lock();
         let mut commits = Vec::with_capacity(inner.waiting.len().min(most));
         while commits.len() < most {
-            let Some(((group, topic, queue), Waiting { offset, allow_lower })) = inner.waiting.pop_first() else {
-                break;
-            };
+            let Some((place, Waiting { offset, lower_in })) = inner.waiting.pop_first() else { break };
+            let allow_lower = lower_in.is_some() && lower_in == term;
+            inner.under_way.insert(place.clone());
+            let (group, topic, queue) = place;
             commits.push(OffsetCommit { group, topic, queue, offset, allow_lower });
         }
         let is_last = inner.waiting.is_empty();
@@ -106,10 +113,12 @@ impl Commits {
     /// Tells everybody who waits for `gathered` whether it, and all before it, is stored.
     pub fn done(&self, gathered: Gathered, stored: bool) {
         let mut inner = self.lock();
+        inner.under_way.clear();
         inner.has_failed |= !stored;
         let has_failed = inner.has_failed;
         if gathered.is_last {
-            inner.has_failed = false;
+            // Who began to wait meanwhile may wait for this very part.
+            inner.has_failed = !stored && !inner.told.is_empty();
         }
         drop(inner);
         for waiter in gathered.told {
@@ -127,9 +136,15 @@ impl Commits {
 mod tests {
     use super::*;
 
+    const TERM: Option<Term> = Some(Term(1));
+
     fn add(commits: &Commits, queue: u32, offset: u64, allow_lower: bool) {
         let (group, topic) = (GroupName::new("g").unwrap(), TopicName::new("t").unwrap());
-        assert!(commits.add(group, topic, QueueId(queue), QueueOffset(offset), allow_lower));
+        assert!(commits.add(group, topic, QueueId(queue), QueueOffset(offset), TERM.filter(|_| allow_lower)));
+    }
+
+    fn has(commits: &Commits, queue: u32) -> bool {
+        commits.has(&GroupName::new("g").unwrap(), &TopicName::new("t").unwrap(), QueueId(queue))
     }
 
     fn offsets(gathered: &Gathered) -> Vec<(u32, u64, bool)> {
@@ -144,7 +159,7 @@ mod tests {
         add(&commits, 1, 5, false);
         add(&commits, 1, 2, true);
         add(&commits, 1, 4, false);
-        assert_eq!(offsets(&commits.gather(10)), [(0, 5, false), (1, 4, true)]);
+        assert_eq!(offsets(&commits.gather(10, TERM)), [(0, 5, false), (1, 4, true)]);
         assert!(commits.is_empty());
     }
 
@@ -154,9 +169,9 @@ mod tests {
         add(&commits, 0, 1, false);
         add(&commits, 1, 1, false);
         let mut told = commits.settled();
-        commits.done(commits.gather(1), true);
+        commits.done(commits.gather(1, TERM), true);
         assert!(told.try_recv().is_err(), "one commit is still waiting");
-        commits.done(commits.gather(1), true);
+        commits.done(commits.gather(1, TERM), true);
         assert_eq!(told.try_recv(), Ok(true));
     }
 
@@ -166,11 +181,33 @@ mod tests {
         add(&commits, 0, 1, false);
         add(&commits, 1, 1, false);
         let mut told = commits.settled();
-        commits.done(commits.gather(1), false);
-        commits.done(commits.gather(1), true);
+        commits.done(commits.gather(1, TERM), false);
+        commits.done(commits.gather(1, TERM), true);
         assert_eq!(told.try_recv(), Ok(false));
         let mut told = commits.settled();
-        commits.done(commits.gather(1), true);
+        commits.done(commits.gather(1, TERM), true);
         assert_eq!(told.try_recv(), Ok(true));
+    }
+
+    #[test]
+    fn a_commit_lowers_only_in_the_term_in_which_it_was_taken() {
+        let commits = Commits::default();
+        add(&commits, 0, 1, true);
+        assert_eq!(offsets(&commits.gather(1, Some(Term(3)))), [(0, 1, false)]);
+        add(&commits, 0, 1, true);
+        assert_eq!(offsets(&commits.gather(1, None)), [(0, 1, false)]);
+    }
+
+    #[test]
+    fn a_proposed_commit_is_still_on_its_way_and_who_waits_for_it_learns_that_it_failed() {
+        let commits = Commits::default();
+        add(&commits, 0, 1, true);
+        let gathered = commits.gather(1, TERM);
+        assert!(has(&commits, 0), "it may lower the offset at any moment");
+        let mut told = commits.settled();
+        commits.done(gathered, false);
+        assert!(!has(&commits, 0));
+        commits.done(commits.gather(1, TERM), true);
+        assert_eq!(told.try_recv(), Ok(false));
     }
 }

@@ -12,7 +12,7 @@ use timbermq_remoting::{Header, RemotingCommand, ResponseCode};
 use timbermq_replica::{BarrierError, ProposeError, Replica};
 use timbermq_session::{ChannelId, Claims, Membership, Parked};
 use timbermq_transport::{Connector, ConnectorOptions, Peer};
-use timbermq_types::{BrokerId, Durability, Mono, NodeId, Slot, TopicConfig, TopicName};
+use timbermq_types::{BrokerId, Durability, Mono, NodeId, Slot, Term, TopicConfig, TopicName};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::commit::Commits;
@@ -210,7 +210,13 @@ impl Context {
 
     /// Whether this replica leads, with everything committed before its term applied.
     pub(crate) fn is_leader(&self) -> bool {
-        self.replica.role().borrow().is_leader
+        self.leads().is_some()
+    }
+
+    /// The term in which it does.
+    pub(crate) fn leads(&self) -> Option<Term> {
+        let role = *self.replica.role().borrow();
+        role.is_leader.then_some(role.term)
     }
 
     /// The id clients address this replica by.
@@ -231,16 +237,12 @@ impl Context {
 
     /// Proposes a command and waits until it is applied.
     pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Reply, Failure> {
-        self.replica.propose(proposal).await.map_err(|error| match error {
-            ProposeError::NotLeader { .. } => Failure::NoLeader,
-            ProposeError::NoQuorum => Failure::NoQuorum,
-            ProposeError::Overloaded => Failure::Overloaded,
-            ProposeError::OutcomeUnknown => Failure::OutcomeUnknown,
-            ProposeError::Stopping => Failure::Stopping,
-            ProposeError::TooLarge { .. } => {
-                Failure::MessageIllegal("the message is too large for one log entry".into())
-            }
-        })
+        self.replica.propose(proposal).await.map_err(not_proposed)
+    }
+
+    /// As [`propose`](Self::propose), but only while this replica leads in `term`.
+    pub(crate) async fn propose_in(&self, term: Term, proposal: Proposal) -> Result<Reply, Failure> {
+        self.replica.propose_in(term, proposal).await.map_err(not_proposed)
     }
 
     /// Waits until this replica is known to be the leader and to have applied everything committed before now.
@@ -269,6 +271,17 @@ impl Context {
             month_ms,
             (count & 0xffff) as u16,
         )
+    }
+}
+
+fn not_proposed(error: ProposeError) -> Failure {
+    match error {
+        ProposeError::NotLeader { .. } => Failure::NoLeader,
+        ProposeError::NoQuorum => Failure::NoQuorum,
+        ProposeError::Overloaded => Failure::Overloaded,
+        ProposeError::OutcomeUnknown => Failure::OutcomeUnknown,
+        ProposeError::Stopping => Failure::Stopping,
+        ProposeError::TooLarge { .. } => Failure::MessageIllegal("the message is too large for one log entry".into()),
     }
 }
 

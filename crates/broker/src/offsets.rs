@@ -43,7 +43,9 @@ pub(crate) async fn query(context: &Context, call: &Call) -> Result<RemotingComm
     let (group, topic) = (GroupName::new(&header.consumer_group)?, topic_name(&header.topic)?);
     let queue = queue_id(header.queue_id)?;
     // First of all: from here on nobody else's commit may lower what is about to be shown.
-    context.claims().claim(&group, &topic, queue, call.channel());
+    if let Some(term) = context.leads() {
+        context.claims().claim(term, &group, &topic, queue, call.channel());
+    }
     if context.commits.has(&group, &topic, queue) {
         settle(context).await?;
     }
@@ -95,9 +97,14 @@ pub(crate) fn add(
     owner: Option<ChannelId>,
 ) -> Result<(), Failure> {
     let offset = u64::try_from(offset).map_err(|_| Failure::Invalid(format!("commitOffset[{offset}] is illegal")))?;
-    let allow_lower = planted(Bug::LateCommitLowers)
-        || owner.is_some_and(|channel| context.claims().holds(&group, &topic, queue, channel));
-    if !context.commits.add(group, topic, queue, QueueOffset(offset), allow_lower) {
+    let lower_in = if planted(Bug::LateCommitLowers) {
+        context.leads()
+    } else {
+        owner.and_then(|channel| {
+            context.leads().filter(|term| context.claims().holds(*term, &group, &topic, queue, channel))
+        })
+    };
+    if !context.commits.add(group, topic, queue, QueueOffset(offset), lower_in) {
         return Err(Failure::Overloaded);
     }
     context.commits_added.notify_one();
@@ -123,12 +130,13 @@ pub(crate) async fn drive_commits(context: &Context) {
         context.commits_added.notified().await;
         context.env.sleep(if planted(Bug::OffsetInMemory) { GATHER_IN_MEMORY } else { GATHER }).await;
         while !context.commits.is_empty() {
-            let mut gathered = context.commits.gather(COMMITS_MAX);
+            let term = context.leads();
+            let mut gathered = context.commits.gather(COMMITS_MAX, term);
             let offsets = std::mem::take(&mut gathered.commits);
-            let stored = if offsets.is_empty() {
-                Ok(())
-            } else {
-                context.propose(Proposal::from(CommitOffsets { offsets })).await.map(drop)
+            let stored = match term {
+                _ if offsets.is_empty() => Ok(()),
+                Some(term) => context.propose_in(term, Proposal::from(CommitOffsets { offsets })).await.map(drop),
+                None => Err(Failure::NoLeader),
             };
             if let Err(error) = &stored {
                 tracing::debug!(%error, "broker.offsets_not_stored");

@@ -190,8 +190,6 @@ impl ReplicaConfig {
             // Snapshots and purges are decided by retention alone; the engine's own would throw messages away.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
-            // A learner has caught up when it has the log, not when it has all but 5000 entries of it.
-            replication_lag_threshold: 64,
             ..openraft::Config::default()
         };
         let config = config.validate().map_err(|error| error.to_string())?;

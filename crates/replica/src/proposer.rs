@@ -7,17 +7,19 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::impls::ProgressResponder;
+use openraft::vote::leader_id_std::CommittedLeaderId;
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::batch::BatchBuilder;
-use timbermq_machine::{Proposal, Reply, View};
+use timbermq_machine::{CommandKind, Proposal, Reply, View};
 use timbermq_sync::Budget;
-use timbermq_types::NodeId;
-use tokio::sync::{mpsc, oneshot};
+use timbermq_types::{NodeId, Term};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::peer::suspicion::Raft;
 use crate::race::{Either, race};
 use crate::raft::{Batch, Group};
+use crate::role::Role;
 
 /// Commands waiting to be gathered.
 const QUEUE_MAX: usize = 16 * 1024;
@@ -71,6 +73,8 @@ impl Drop for Counted {
 
 struct Waiting {
     proposal: Proposal,
+    /// The only term in which it may be proposed, if it matters.
+    only_in: Option<Term>,
     reply: oneshot::Sender<Result<Reply, ProposeError>>,
     counted: Counted,
 }
@@ -87,6 +91,14 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     pub async fn propose(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
+        self.put(proposal, None).await
+    }
+
+    pub async fn propose_in(&self, term: Term, proposal: Proposal) -> Result<Reply, ProposeError> {
+        self.put(proposal, Some(term)).await
+    }
+
+    async fn put(&self, proposal: Proposal, only_in: Option<Term>) -> Result<Reply, ProposeError> {
         let bytes = proposal.batch_bytes();
         if !BatchBuilder::new().fits(&proposal) {
             return Err(ProposeError::TooLarge { bytes });
@@ -96,7 +108,7 @@ impl Proposer {
         }
         let counted = Counted::take(&self.in_flight, bytes).ok_or(ProposeError::Overloaded)?;
         let (reply, outcome) = oneshot::channel();
-        self.queue.try_send(Waiting { proposal, reply, counted }).map_err(|error| match error {
+        self.queue.try_send(Waiting { proposal, only_in, reply, counted }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
         })?;
@@ -118,6 +130,7 @@ pub(crate) struct ProposerOptions {
     pub raft: Raft,
     pub log: CommitLog,
     pub view: View,
+    pub role: watch::Receiver<Role>,
     pub in_flight_bytes_max: usize,
     pub batch_bytes_max: usize,
     pub batches_in_flight: usize,
@@ -157,13 +170,15 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, sto
             }
         }
         let Some(first) = left_over.take() else { continue };
-        let (batch, replies) = gather(&options, first, &mut waiting, &mut left_over);
+        let role = *options.role.borrow();
+        let (batch, replies) = gather(&options, role, first, &mut waiting, &mut left_over);
         if replies.is_empty() {
             continue;
         }
         let (responder, outcome) = ProgressResponder::<Group, _>::complete_only();
+        let leader = CommittedLeaderId::new(role.term.0);
         // Handed over in order, before the next is gathered.
-        match options.raft.client_write_ff(batch, Some(responder)).await {
+        match options.raft.write(batch).responder(responder).with_leader(leader).await {
             Ok(()) => under_way.push(async move {
                 match outcome.await {
                     Ok(result) => answer(replies, result.map(|response| response.data.0)),
@@ -180,9 +195,22 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, sto
     }
 }
 
-/// Everything that waits, as far as it fits.
+/// Why a command must not be proposed as things are. A leader's start comes before everything else of its term: it extends
+/// what lives by the time of the log, which any other command of a leader whose clock is ahead would first move on.
+fn obstacle(proposal: &Proposal, only_in: Option<Term>, role: Role) -> Option<ProposeError> {
+    let is_turn = role.is_leader || proposal.kind() == CommandKind::LeaderStarted;
+    let is_term = only_in.is_none_or(|term| term == role.term);
+    match role.leader {
+        _ if is_turn && is_term => None,
+        None => Some(ProposeError::NoQuorum),
+        leader => Some(ProposeError::NotLeader { leader }),
+    }
+}
+
+/// Everything that waits and may be proposed, as far as it fits.
 fn gather(
     options: &ProposerOptions,
+    role: Role,
     first: Waiting,
     waiting: &mut mpsc::Receiver<Waiting>,
     left_over: &mut Option<Waiting>,
@@ -191,8 +219,10 @@ fn gather(
     let mut replies = Replies::new();
     let mut next = Some(first);
     while let Some(one) = next.take() {
-        // Nobody waits for it any more, and it was not proposed.
-        if !one.reply.is_closed() {
+        if let Some(error) = obstacle(&one.proposal, one.only_in, role) {
+            refuse(vec![(one.reply, one.counted)], &error);
+        } else if !one.reply.is_closed() {
+            // Otherwise nobody waits for it any more, and it was not proposed.
             let fits =
                 batch.bytes() + one.proposal.batch_bytes() <= options.batch_bytes_max && batch.fits(&one.proposal);
             if !fits && !batch.is_empty() {
@@ -244,5 +274,31 @@ pub(crate) fn forward_error(forward: &ForwardToLeader<Group>) -> ProposeError {
     match (forward.reason, forward.leader_id) {
         (ForwardReason::LeaseExpired, _) | (ForwardReason::NotLeader, None) => ProposeError::NoQuorum,
         (_, leader) => ProposeError::NotLeader { leader: leader.map(NodeId) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use timbermq_machine::{CommitOffsets, LeaderStarted};
+
+    use super::*;
+
+    #[test]
+    fn a_leader_begins_with_its_start_and_takes_what_is_meant_for_its_term() {
+        let (me, other) = (NodeId(1), NodeId(2));
+        let start = Proposal::from(LeaderStarted { node: me, term: Term(3) });
+        let command = Proposal::from(CommitOffsets { offsets: Vec::new() });
+        let elected = Role { term: Term(3), leader: Some(me), is_leader: false, has_quorum: true };
+        assert_eq!(obstacle(&start, None, elected), None);
+        assert_eq!(obstacle(&command, None, elected), Some(ProposeError::NotLeader { leader: Some(me) }));
+        let started = Role { is_leader: true, ..elected };
+        assert_eq!(obstacle(&command, None, started), None);
+        assert_eq!(obstacle(&command, Some(Term(3)), started), None);
+        let another_term = obstacle(&command, Some(Term(1)), started);
+        assert_eq!(another_term, Some(ProposeError::NotLeader { leader: Some(me) }));
+        let follows = Role { leader: Some(other), is_leader: false, ..elected };
+        assert_eq!(obstacle(&command, None, follows), Some(ProposeError::NotLeader { leader: Some(other) }));
+        let alone = Role { leader: None, ..follows };
+        assert_eq!(obstacle(&command, None, alone), Some(ProposeError::NoQuorum));
     }
 }

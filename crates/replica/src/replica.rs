@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
@@ -16,7 +17,7 @@ use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::{Machine, Proposal, Reply, Snapshot, View};
 use timbermq_sync::{Budget, Latch};
-use timbermq_types::{LogId, NodeId};
+use timbermq_types::{LogId, NodeId, Term};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bootstrap::Bootstrap;
@@ -40,8 +41,11 @@ use crate::snapshot_file;
 use crate::state_machine::{StateMachine, restart_log};
 use crate::status::{FollowerStatus, ReplicaStatus};
 
-/// Entries that a replica may lack when it becomes a voter: what is on its way to it at any moment.
-const VOTER_LAG_ENTRIES: u64 = 64;
+/// How often a new replica's progress is looked at.
+const CATCH_UP_LOOK: Duration = Duration::from_millis(50);
+/// Time without progress after which a new replica is not waited for any more. A snapshot shows no progress until it is
+/// installed.
+const CATCH_UP_STALL: Duration = Duration::from_secs(150);
 
 /// What to do when a replica's own state cannot be used.
 const REJOIN: &str = "This replica must come back with an empty directory under a new node id";
@@ -206,12 +210,14 @@ impl Replica {
         });
         watch_log(&env, &log, &failure, stop.clone());
 
+        let (role_tx, role) = watch::channel(Role::default());
         let proposer = proposer::start(
             ProposerOptions {
                 env: env.clone(),
                 raft: raft.clone(),
                 log: log.clone(),
                 view: keeper.view().clone(),
+                role: role.clone(),
                 in_flight_bytes_max: config.in_flight_bytes_max,
                 batch_bytes_max: config.batch_bytes_max,
                 batches_in_flight: config.batches_in_flight,
@@ -219,7 +225,6 @@ impl Replica {
             },
             stop.clone(),
         );
-        let (role_tx, role) = watch::channel(Role::default());
         let role_watch = RoleWatch {
             env: env.clone(),
             raft: raft.clone(),
@@ -283,6 +288,15 @@ impl Replica {
     /// [`ProposeError`], which says whether anything may have been proposed.
     pub async fn propose(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
         self.shared.proposer.propose(proposal).await
+    }
+
+    /// As [`propose`](Self::propose), but only while this replica leads in `term`: what the caller concluded in that term
+    /// may not hold in a later one.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; `NotLeader` in any other term.
+    pub async fn propose_in(&self, term: Term, proposal: Proposal) -> Result<Reply, ProposeError> {
+        self.shared.proposer.propose_in(term, proposal).await
     }
 
     /// Returns once everything acknowledged anywhere before the call is applied here, as confirmed by a majority.
@@ -361,7 +375,36 @@ impl Replica {
     /// [`ChangeError`].
     pub async fn add_learner(&self, node: NodeId, addr: NodeAddr) -> Result<(), ChangeError> {
         let raft = self.shared.raft.clone();
-        self.change(async move { raft.add_learner(node.0, addr, true).await }).await
+        self.change(async move { raft.add_learner(node.0, addr, false).await }).await?;
+        self.wait_for_log(node).await
+    }
+
+    /// Waits until `node` has the log but for its last few entries, as long as it comes nearer.
+    async fn wait_for_log(&self, node: NodeId) -> Result<(), ChangeError> {
+        let env = &self.shared.env;
+        let (mut seen, mut moved) = (None, env.mono());
+        loop {
+            let status = self.status();
+            if !status.role.is_leader {
+                return Err(ChangeError::Refused("this replica does not lead any more".into()));
+            }
+            let follower = status.followers.into_iter().find(|follower| follower.node == node);
+            if follower.as_ref().is_some_and(FollowerStatus::has_log) {
+                return Ok(());
+            }
+            let (matched, lag) = follower.map_or((None, None), |follower| (follower.matched, Some(follower.lag)));
+            if matched != seen {
+                (seen, moved) = (matched, env.mono());
+            }
+            if env.mono().since(moved) > CATCH_UP_STALL {
+                return Err(ChangeError::Refused(format!(
+                    "node {node} lacks {} entries of the log and has not come nearer for {} s",
+                    lag.map_or_else(|| "all".to_owned(), |lag| lag.to_string()),
+                    CATCH_UP_STALL.as_secs()
+                )));
+            }
+            env.sleep(CATCH_UP_LOOK).await;
+        }
     }
 
     /// Makes `voters` the voters, in one joint change. All of them must be members already, and have the log but for its
@@ -383,7 +426,7 @@ impl Replica {
         for new in voters.difference(&present) {
             let follower = status.followers.iter().find(|follower| follower.node == *new);
             match follower {
-                Some(follower) if follower.matched.is_some() && follower.lag <= VOTER_LAG_ENTRIES => {}
+                Some(follower) if follower.has_log() => {}
                 Some(follower) => {
                     return Err(ChangeError::Refused(format!(
                         "node {new} lacks {} entries of the log; let it catch up before it votes",

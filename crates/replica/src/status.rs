@@ -52,3 +52,14 @@ pub struct FollowerStatus {
     /// Entries it lacks.
     pub lag: u64,
 }
+
+/// Entries that a replica may lack and still have the log: what is on its way to it at any moment.
+const LAG_ENTRIES: u64 = 64;
+
+impl FollowerStatus {
+    /// Whether it has the log but for its last few entries, so that it may count as a voter.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        self.matched.is_some() && self.lag <= LAG_ENTRIES
+    }
+}

@@ -104,6 +104,21 @@ fn a_follower_tells_who_leads() {
     assert_eq!(block_on(replica.read_barrier()), Err(BarrierError::NotLeader { leader: Some(id) }));
 }
 
+#[test]
+fn what_is_meant_for_one_term_is_not_proposed_in_another() {
+    let mut cluster = Cluster::new(1, |_| {});
+    let replica = cluster.places[cluster.leader()].replica().clone();
+    let (term, node) = (replica.role().borrow().term, cluster.places[0].config.node);
+    assert!(block_on(replica.propose_in(term, group("a"))).is_ok());
+    cluster.places[0].stop();
+    cluster.start(0);
+    let replica = cluster.places[cluster.leader()].replica().clone();
+    assert!(replica.role().borrow().term > term);
+    let refused = block_on(replica.propose_in(term, group("b")));
+    assert_eq!(refused, Err(ProposeError::NotLeader { leader: Some(node) }));
+    assert!(replica.view().group("a").is_some() && replica.view().group("b").is_none());
+}
+
 fn short_retention(config: &mut timbermq_replica::ReplicaConfig) {
     config.retention = Retention {
         bytes: 200 << 10,

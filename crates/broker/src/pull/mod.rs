@@ -68,8 +68,8 @@ pub(super) async fn run(context: &Context, call: &Call, is_first: bool) -> Resul
         commit(context, call, &header, &group, &topic, queue).await;
     }
     // A second pass is of a client that has waited: meanwhile the queue may have become another's.
-    if is_first && context.is_leader() {
-        context.claims().claim(&group, &topic, queue, call.channel());
+    if is_first && let Some(term) = context.leads() {
+        context.claims().claim(term, &group, &topic, queue, call.channel());
     }
     let view = Position { context, call, header: &header, group: &group_config, topic: &topic, queue };
     view.answer(filter, is_first).await
