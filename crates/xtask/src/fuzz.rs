@@ -185,13 +185,24 @@ fn prepare(workspace: &Workspace) -> Result<Result<Ground, String>> {
         cargo_fuzz,
         host,
     };
-    let manifest = ground.root.join("fuzz/Cargo.toml");
     let mut fetch = cargo();
-    fetch.args(["fetch", "--quiet", "--locked", "--manifest-path"]).arg(manifest);
-    match stdout_of(&mut fetch) {
-        Ok(_) => Ok(Ok(ground)),
-        Err(error) => Ok(Err(format!("the dependencies of the targets cannot be fetched: {error:#}"))),
+    fetch.args(["fetch", "--quiet", "--locked", "--manifest-path"]).arg(ground.root.join("fuzz/Cargo.toml"));
+    let fetched = fetch.output().context("cannot run cargo")?;
+    if fetched.status.success() {
+        return Ok(Ok(ground));
     }
+    let reason = String::from_utf8_lossy(&fetched.stderr).trim().to_owned();
+    // No reason to skip: the product's dependencies changed, and the targets' lock file did not.
+    ensure!(
+        !is_stale(&reason),
+        "fuzz/Cargo.lock is out of date; renew it with: cargo update --workspace --manifest-path fuzz/Cargo.toml"
+    );
+    Ok(Err(format!("the dependencies of the targets cannot be fetched: {reason}")))
+}
+
+/// Whether cargo would have had to change a lock file.
+fn is_stale(reason: &str) -> bool {
+    reason.contains("--locked was passed")
 }
 
 fn install(tool: &Path) -> Result<()> {
@@ -462,6 +473,14 @@ mod tests {
         assert_eq!(read_log(&done, Duration::from_secs(2)).executions, 5000);
         let crash = format!("{text}artifact_prefix='/c/'; Test unit written to /c/crash-1\nBase64: AA==\n");
         assert_eq!(read_log(&crash, Duration::from_secs(2)).crash.as_deref(), Some(Path::new("/c/crash-1")));
+    }
+
+    #[test]
+    fn a_stale_lock_file_is_no_reason_to_skip() {
+        let newer = "error: cannot update the lock file fuzz/Cargo.lock because --locked was passed to prevent this";
+        let older = "error: the lock file fuzz/Cargo.lock needs to be updated but --locked was passed to prevent this";
+        assert!(is_stale(newer) && is_stale(older));
+        assert!(!is_stale("error: failed to get `arbitrary` as a dependency: network failure"));
     }
 
     #[test]

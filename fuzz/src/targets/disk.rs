@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use timbermq_commitlog::testing::SimDisk;
-use timbermq_env::{Disk, Env};
-
-pub(super) use timbermq_commitlog::testing::Crash;
+use timbermq_env::{Env, OpenMode};
+pub(super) use timbermq_simdisk::{Crash, SimDisk};
 
 /// An empty disk.
 pub(super) fn new() -> SimDisk {
@@ -19,17 +17,19 @@ pub(super) fn env(disk: &SimDisk) -> Env {
 
 /// The files of `dir` with their contents, by name.
 pub(super) fn contents(disk: &SimDisk, dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = disk.list(dir).expect("a simulated disk can be listed");
-    let paths = files.into_iter().map(|entry| dir.join(entry.name));
+    let paths = disk.paths().into_iter().filter(|path| path.parent() == Some(dir));
     paths.filter_map(|path| disk.content(&path).map(|bytes| (path, bytes))).collect()
 }
 
 /// Puts a file there, durably.
 pub(super) fn put(disk: &SimDisk, path: &Path, content: &[u8]) {
+    let mounted = disk.mount();
     let write = || {
-        disk.open(path, timbermq_env::OpenMode::Create)?.sync_data()?;
-        disk.sync_dir(path.parent().unwrap_or(path))
+        let file = mounted.open(path, OpenMode::Create)?;
+        file.set_len(0)?;
+        file.write_at(content, 0)?;
+        file.sync_data()?;
+        mounted.sync_dir(path.parent().unwrap_or(path))
     };
     write().expect("a simulated disk takes files");
-    disk.edit(path, |bytes| *bytes = content.to_vec());
 }

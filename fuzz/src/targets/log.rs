@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use timbermq_commitlog::testing::SimDisk;
 use timbermq_commitlog::{CommitLog, Entry, EntryKind, LogOptions, LogWriter, Recovery, Vote, fuzzing};
+use timbermq_simdisk::SimDisk;
 use timbermq_types::{LogId, LogIndex, LogPosition, NodeId, Term};
 
 use super::disk::{self, Crash};
@@ -206,7 +206,9 @@ fn damage(disk: &SimDisk, input: &mut Input<'_>, forge: bool) -> bool {
         len => usize::from(input.u16()) % len,
     };
     match input.below(8) {
-        0 if !content.is_empty() => disk.flip(path, at as u64, input.byte() & 7),
+        0 if !content.is_empty() => {
+            disk.flip(path, at as u64, input.byte() & 7);
+        }
         1 => {
             let bytes = input.short();
             disk.edit(path, |content| {
@@ -220,7 +222,9 @@ fn damage(disk: &SimDisk, input: &mut Input<'_>, forge: bool) -> bool {
             let byte = input.byte();
             disk.edit(path, |content| content.resize(content.len() + more, byte));
         }
-        4 => disk.lose(path),
+        4 => {
+            disk.lose(path);
+        }
         5 => {
             // A write that went to the wrong file.
             let (_, other) = &files[input.below(files.len())];
