@@ -1,9 +1,9 @@
 //! A send that is repeated, because its outcome was unknown, gets the offset of the first.
 //!
 //! Stands for the room `dedupe` of `crates/machine` as it is to be built: applying a send looks for its unique key among
-//! those of the last [`WINDOW`]; a known one is answered with the offset it has. The window is measured in time that passed
+//! those of the last `WINDOW`; a known one is answered with the offset it has. The window is measured in time that passed
 //! under leaders, `elapsed`: the time of the log without the jumps that a change of leader makes, since clocks differ. A
-//! producer repeats for no longer than [`PATIENCE`], the way to the leader included.
+//! producer repeats for no longer than `PATIENCE`, the way to the leader included.
 //!
 //! `now` is the true time; a leader's clock shows `now` plus a skew that it brings along.
 

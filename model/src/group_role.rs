@@ -78,7 +78,7 @@ pub struct Message {
 struct Broker {
     term: u8,
     leads: bool,
-    /// With [`Bug::TornRole`]: what it is about to say of itself.
+    /// With `Bug::TornRole`: what it is about to say of itself.
     says_leads: bool,
 }
 
@@ -122,7 +122,7 @@ pub enum Action {
     Deliver(Message),
     /// A NameServer forgets a silent broker.
     Expire(usize, usize),
-    /// With [`Bug::TornRole`]: a broker looks at its role.
+    /// With `Bug::TornRole`: a broker looks at its role.
     Look(usize),
 }
 

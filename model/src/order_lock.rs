@@ -5,8 +5,8 @@
 //! that of the entry before). One queue of one group, two clients. Client 0 is nobody.
 //!
 //! `now` is the true time; a leader's clock shows `now` plus a skew that it brings along. A client trusts a lock for
-//! [`TRUST`] from when it is told, and believes no answer that took longer than [`PATIENCE`]; the table keeps it for
-//! [`EXPIRY`] of log time.
+//! `TRUST` from when it is told, and believes no answer that took longer than `PATIENCE`; the table keeps it for
+//! `EXPIRY` of log time.
 
 use crate::list::List;
 use crate::spec::{Count, Counterexample, Limit, Spec, Specification, counterexample, explore, explore_all};

@@ -2,7 +2,7 @@
 //!
 //! Stands for the room `transaction` of `crates/machine` and its driver at the leader, as they are to be built: the
 //! command `Half` stores the record where nobody sees it; `Commit` and `Rollback` resolve it; `Check` counts a check-back
-//! and, when applied, lets the leader ask the producer; `Expire` gives up after [`Transaction`]`.checks` of them. Every
+//! and, when applied, lets the leader ask the producer; `Expire` gives up after `Transaction``.checks` of them. Every
 //! decision is made where commands are applied, so a repeated, late or contrary one finds the first.
 //!
 //! Timers are soft state of a leader. A deposed leader has its own until they fire or it notices.

@@ -1,6 +1,6 @@
 //! Proof that the checkers can fail, and that they do not cry wolf.
 //!
-//! [`generate`] makes a valid history from a seed: producers, readers, push consumers, broadcasting members, order locks,
+//! [`generate()`] makes a valid history from a seed: producers, readers, push consumers, broadcasting members, order locks,
 //! configuration, queries, leader changes, retention, unknown outcomes and retries that duplicate. [`CLASSES`] are the
 //! anomalies: each takes a valid history and breaks one promise in it. [`run`] counts what is found of them, and how many
 //! valid histories raise an alarm.

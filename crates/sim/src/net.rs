@@ -2,7 +2,7 @@
 //!
 //! Below TCP a lost segment is sent again, a repeated one is dropped and segments that overtake each other are put in order,
 //! so that what a program sees of all three is delay, and reordering between its connections. A cut direction keeps what
-//! is sent into it; it arrives when the cut ends, or the connection is given up after [`GIVE_UP`]. A process that dies
+//! is sent into it; it arrives when the cut ends, or the connection is given up after twenty seconds. A process that dies
 //! closes its connections one after the other; a machine that loses power says nothing, and answers what still reaches it
 //! afterwards with a reset.
 
