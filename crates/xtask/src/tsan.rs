@@ -44,8 +44,6 @@ const SUITES: &[Suite] = &[
     Suite { package: "commitlog", target: "timbermq_commitlog", args: &["tests::files::"] },
     Suite { package: "transport", target: "timbermq_transport", args: &[] },
     Suite { package: "transport", target: "connections", args: &[] },
-    // Whole groups: the engine, the peer network, logs and state machines, on several threads each.
-    Suite { package: "replica", target: "cluster", args: &[] },
 ];
 const CONTROL: Suite = Suite { package: "sync", target: "stress", args: &["--ignored", "--exact", "planted_race"] };
 
