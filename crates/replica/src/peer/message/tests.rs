@@ -115,7 +115,103 @@ fn decode_everything(bytes: &Bytes) {
     let _ = decode_vote_only(bytes.clone());
 }
 
+fn any_id() -> impl Strategy<Value = Option<raft::RaftLogId>> {
+    prop::option::of((any::<u64>(), any::<u64>()).prop_map(|(term, index)| id(term, index)))
+}
+
+fn any_vote() -> impl Strategy<Value = RaftVote> {
+    (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(term, node, committed)| vote(term, node, committed))
+}
+
+fn any_membership() -> impl Strategy<Value = Membership> {
+    let node = (any::<u32>(), "\\PC{0,12}", "\\PC{0,12}").prop_map(|(slot, peer_addr, broker_addr)| NodeAddr {
+        slot: Slot(slot),
+        peer_addr,
+        broker_addr,
+    });
+    let nodes = prop::collection::btree_map(any::<u64>(), node, 1..6);
+    (nodes, any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(nodes, first, second, joint)| {
+        // Which of the nodes are voters.
+        let some = |bits: u64| {
+            let voters = nodes.keys().enumerate().filter(|(nth, _)| bits >> nth & 1 == 1).map(|(_, node)| *node);
+            let voters: BTreeSet<u64> = voters.collect();
+            if voters.is_empty() { nodes.keys().copied().collect() } else { voters }
+        };
+        let configs = if joint { vec![some(first), some(second)] } else { vec![some(first)] };
+        Membership::new(configs, nodes).unwrap()
+    })
+}
+
+fn any_payload() -> impl Strategy<Value = Payload> {
+    let long = (COPY_BYTES_MAX - 2..COPY_BYTES_MAX + 2, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]);
+    let bytes = prop_oneof![prop::collection::vec(any::<u8>(), 0..40), long];
+    prop_oneof![
+        1 => any::<()>().prop_map(|()| Payload::Blank),
+        4 => bytes.prop_map(|bytes| Payload::Normal(Batch(bytes.into()))),
+        1 => any_membership().prop_map(Payload::Membership),
+    ]
+}
+
+/// Entries follow what is before them, by index and by term.
+fn any_append() -> impl Strategy<Value = Append> {
+    let entries = prop::collection::vec((0..3_u64, any_payload()), 0..9);
+    let prev = prop::option::of((0..1_u64 << 40, 0..1_u64 << 40));
+    (any_vote(), prev, any_id(), entries).prop_map(|(vote, prev, leader_commit, entries)| {
+        let (mut term, first) = prev.map_or((0, 0), |(term, index)| (term, index + 1));
+        let entry = |(index, (more, payload))| {
+            term += more;
+            Entry { id: id(term, index), payload, place: None }
+        };
+        let entries = (first..).zip(entries).map(entry).collect();
+        Append { vote, prev_log_id: prev.map(|(term, index)| id(term, index)), leader_commit, entries }
+    })
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn every_append_survives_its_encoding(request in any_append()) {
+        let expected = format!("{request:?}");
+        let decoded = decode_append(bytes_of(encode_append(request))).unwrap();
+        prop_assert_eq!(format!("{decoded:?}"), expected);
+    }
+
+    #[test]
+    fn everything_else_survives_its_encoding(
+        (vote, other) in (any_vote(), any_vote()),
+        (last, applied) in (any_id(), any_id()),
+        membership in any_membership(),
+        words in any::<[u64; 3]>(),
+        half: u32,
+        flag: bool,
+        chunk in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        for reply in [AppendReply::PartialSuccess(last), AppendReply::HigherVote(vote)] {
+            prop_assert_eq!(decode_append_reply(encode_append_reply(&reply)).unwrap(), reply);
+        }
+        let mut ask = VoteAsk::new(vote, last);
+        ask.leadership_transfer = flag;
+        prop_assert_eq!(decode_vote(encode_vote(&ask)).unwrap(), ask);
+        let reply = VoteReply::new(other, last, flag);
+        prop_assert_eq!(decode_vote_reply(encode_vote_reply(&reply)).unwrap(), reply);
+        let ask = TransferAsk::new(vote, words[0], last);
+        prop_assert_eq!(decode_transfer(encode_transfer(&ask)).unwrap(), ask);
+        prop_assert_eq!(decode_vote_only(encode_vote_only(&vote)).unwrap(), vote);
+        let (applied, last) = (applied.map(raft::from_raft), last.map(raft::from_raft));
+        let status = PeerStatus { applied, last, disk_used_ppm: half, log_bytes: words[1] };
+        prop_assert_eq!(decode_status(encode_status(&status)).unwrap(), status);
+        let meta = SnapshotMeta {
+            last_log_id: applied.map(raft::to_raft),
+            last_membership: StoredMembership::new(last.map(raft::to_raft), membership.clone()),
+        };
+        let head = SnapshotHead { vote, meta, position: LogPosition(words[2]), len: words[1], crc: half };
+        prop_assert_eq!(decode_snapshot_head(encode_snapshot_head(&head)).unwrap(), head);
+        prop_assert_eq!(crate::membership::decode(crate::membership::encode(&membership)).unwrap(), membership);
+        let chunk = Bytes::from(chunk);
+        prop_assert_eq!(decode_chunk(bytes_of(encode_chunk(words[0], chunk.clone()))).unwrap(), (words[0], chunk));
+    }
+
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         decode_everything(&Bytes::from(bytes));
