@@ -35,13 +35,6 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", about: "lints, warnings are errors", limit_minutes: 45, black_box: false, run: clippy },
     Step { name: "test", about: "tests of all packages", limit_minutes: 60, black_box: false, run: test },
     Step { name: "loom", about: "all interleavings of timbermq-sync", limit_minutes: 30, black_box: false, run: loom },
-    Step {
-        name: "orderings",
-        about: "every memory ordering of timbermq-sync weakened must fail a test",
-        limit_minutes: 10,
-        black_box: false,
-        run: |ready, limit| own(ready, &["loom", "--weaken", "--json"], limit),
-    },
     Step { name: "doc", about: "documentation and its links", limit_minutes: 30, black_box: false, run: doc },
     Step {
         name: "deny",
@@ -74,32 +67,11 @@ const STEPS: &[Step] = &[
         run: crashes,
     },
     Step {
-        name: "bugs",
-        about: "every bug of the catalogue planted, and seen",
-        limit_minutes: 20,
-        black_box: false,
-        run: |ready, limit| own(ready, &["seeded-bugs", "--json"], limit),
-    },
-    Step {
         name: "models",
         about: "the specifications explored by two engines",
         limit_minutes: 12,
         black_box: false,
         run: |ready, limit| own(ready, &["models", "--json"], limit),
-    },
-    Step {
-        name: "fuzz",
-        about: "every decoder of untrusted bytes fuzzed",
-        limit_minutes: 20,
-        black_box: false,
-        run: |ready, limit| own(ready, &["fuzz", "--seconds", "20", "--json"], limit),
-    },
-    Step {
-        name: "tsan",
-        about: "tests with threads under the thread sanitizer",
-        limit_minutes: 15,
-        black_box: false,
-        run: |ready, limit| own(ready, &["tsan", "--json"], limit),
     },
     Step {
         name: "clients",
@@ -324,7 +296,16 @@ pub fn loom_command(ready: &Ready) -> Command {
     let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
     flags.push_str(" --cfg loom");
     let mut command = ready.cargo();
-    command.args(["test", "--release", "--package", "timbermq-sync", "--lib", "--tests"]);
+    command.args([
+        "test",
+        "--release",
+        "--package",
+        "timbermq-sync",
+        "--package",
+        "timbermq-session",
+        "--lib",
+        "--tests",
+    ]);
     command.env("RUSTFLAGS", flags.trim()).env("CARGO_TARGET_DIR", ready.workspace.target_dir().join("loom"));
     if env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
         command.env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS_MAX);
