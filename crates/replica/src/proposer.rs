@@ -13,7 +13,7 @@ use timbermq_env::Env;
 use timbermq_machine::batch::BatchBuilder;
 use timbermq_machine::{CommandKind, Proposal, Reply, View};
 use timbermq_sync::Budget;
-use timbermq_types::{NodeId, Term};
+use timbermq_types::{NodeId, Term, UnixMillis};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::peer::suspicion::Raft;
@@ -157,6 +157,8 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, sto
     let mut under_way = FuturesUnordered::new();
     // A command that did not fit into the last batch.
     let mut left_over: Option<Waiting> = None;
+    // The last batch's time: it may not be applied yet when the next is stamped, and the clock may have gone back since.
+    let mut stamped = UnixMillis(0);
     loop {
         if left_over.is_none() || under_way.len() >= options.batches_in_flight {
             let may_propose = under_way.len() < options.batches_in_flight;
@@ -171,7 +173,8 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, sto
         }
         let Some(first) = left_over.take() else { continue };
         let role = *options.role.borrow();
-        let (batch, replies) = gather(&options, role, first, &mut waiting, &mut left_over);
+        stamped = stamped.max(options.view.last_at()).max(options.env.wall());
+        let (batch, replies) = gather(&options, role, stamped, first, &mut waiting, &mut left_over);
         if replies.is_empty() {
             continue;
         }
@@ -211,6 +214,7 @@ fn obstacle(proposal: &Proposal, only_in: Option<Term>, role: Role) -> Option<Pr
 fn gather(
     options: &ProposerOptions,
     role: Role,
+    at: UnixMillis,
     first: Waiting,
     waiting: &mut mpsc::Receiver<Waiting>,
     left_over: &mut Option<Waiting>,
@@ -234,7 +238,6 @@ fn gather(
         }
         next = waiting.try_recv().ok();
     }
-    let at = options.view.last_at().max(options.env.wall());
     (Batch(batch.seal(at)), replies)
 }
 
