@@ -48,9 +48,7 @@ const STEPS: &[Step] = &[
         about: "whole clusters in simulation, and that a seed repeats itself",
         limit_minutes: 15,
         black_box: false,
-        run: |ready, limit| {
-            own(ready, &["sim", "--seeds", "1300", "--repeat", "20", "--minutes", "9", "--json"], limit)
-        },
+        run: |ready, limit| own(ready, &["sim", "--seeds", "240", "--repeat", "20", "--minutes", "9", "--json"], limit),
     },
     Step {
         name: "checker",
@@ -58,20 +56,6 @@ const STEPS: &[Step] = &[
         limit_minutes: 10,
         black_box: false,
         run: checker,
-    },
-    Step {
-        name: "crashes",
-        about: "images of the log and of RocksDB after crashes anywhere",
-        limit_minutes: 10,
-        black_box: false,
-        run: crashes,
-    },
-    Step {
-        name: "models",
-        about: "the specifications explored by two engines",
-        limit_minutes: 12,
-        black_box: false,
-        run: |ready, limit| own(ready, &["models", "--json"], limit),
     },
     Step {
         name: "clients",
@@ -257,19 +241,6 @@ fn checker(ready: &Ready, limit: Duration) -> Result<Outcome> {
     let mut command = ready.cargo();
     command.args(["run", "--quiet", "--release", "--package", "timbermq-check"]).args(selftest);
     figures(ready, "checker", &mut command, limit)
-}
-
-/// Images of the log, then of the index; stops at the first that is not well.
-fn crashes(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    let run = |package: &str, example: &str, args: &[&str]| {
-        let mut command = ready.cargo();
-        command.args(["run", "--quiet", "--release", "--package", package, "--example", example, "--"]);
-        figures(ready, &example.replace('_', "-"), command.args(args), limit)
-    };
-    match run("timbermq-commitlog", "crash_points", &["--json"])? {
-        Outcome::Ran { success: true, .. } => run("timbermq-index", "crash_images", &["--images", "500", "--json"]),
-        failed => Ok(failed),
-    }
 }
 
 fn fmt(ready: &Ready, limit: Duration) -> Result<Outcome> {
