@@ -8,15 +8,19 @@
 //! A specification that cannot fail says nothing, so each has seeded bugs: guards taken away, which the engines must find
 //! as violated invariants. And each action must fire.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod dedupe;
 pub mod delay;
 pub mod dispatch;
 pub mod group_role;
 pub mod list;
 pub mod log_store;
+pub mod membership;
 pub mod offsets;
 pub mod order_lock;
 pub mod report;
 pub mod spec;
 pub mod tlc;
+pub mod trace;
 pub mod transaction;
