@@ -21,21 +21,21 @@ pub const SPEC: Spec = Spec {
 };
 
 /// The configuration that both engines explore.
-const SHARED: Membership = Membership { terms: 2, entries: 2, candidates: 2, frail: 1, wipes: 1, bug: Bug::None };
+const SHARED: Membership =
+    Membership { terms: 2, entries: 2, candidates: 2, in_turn: true, frail: 1, wipes: 1, bug: Bug::None };
 
 fn deep(limit: Limit) -> Count {
-    explore(Membership { candidates: 4, frail: 3, ..SHARED }, limit)
+    explore(Membership { candidates: 3, in_turn: false, frail: 3, ..SHARED }, limit)
 }
 
 fn find(bug: &'static str) -> Option<Counterexample> {
+    let all = Membership { candidates: 3, in_turn: false, frail: 3, ..SHARED };
     counterexample(match bug {
         "one_step" => Membership { bug: Bug::OneStep, ..SHARED },
         "new_majority_only" => Membership { bug: Bug::NewMajorityOnly, ..SHARED },
-        "wiped_votes" => Membership { candidates: 3, bug: Bug::WipedVotes, ..SHARED },
+        "wiped_votes" => Membership { bug: Bug::WipedVotes, ..all },
         // The change is two entries, and then one has to be lost.
-        "removed_leader_counts" => {
-            Membership { entries: 3, wipes: 0, candidates: 3, bug: Bug::RemovedLeaderCounts, ..SHARED }
-        }
+        "removed_leader_counts" => Membership { entries: 3, wipes: 0, bug: Bug::RemovedLeaderCounts, ..all },
         _ => return None,
     })
 }
@@ -66,8 +66,10 @@ enum Bug {
 pub struct Membership {
     terms: usize,
     entries: usize,
-    /// How many of the nodes start elections; counted from the last old one backwards, then the new one.
+    /// How many of the nodes start elections: node 2, then node 3, which goes, node 1, and node 4, which comes.
     candidates: usize,
+    /// Whether only the first of them starts the first term, the second the second, and so on in turn.
+    in_turn: bool,
     /// How many of the nodes can lose their disk.
     frail: usize,
     wipes: u8,
@@ -204,10 +206,9 @@ impl Membership {
         term_of(node.log[usize::from(upto) - 1]) == node.term && self.is_quorum(holders, config(&node.log), also)
     }
 
-    fn may_stand(&self, n: usize) -> bool {
-        // Node 3, which goes, and node 4, which comes, are the interesting ones.
-        let order = [2, 1, 0, 3];
-        order[..self.candidates].contains(&n)
+    fn may_stand(&self, n: usize, term: u8) -> bool {
+        let order = &[1, 2, 0, 3][..self.candidates];
+        if self.in_turn { order[usize::from(term) % order.len()] == n } else { order.contains(&n) }
     }
 }
 
@@ -247,7 +248,8 @@ impl Specification for Membership {
                 continue;
             }
             let votes = Self::voters(config(&node.log)) & (1 << n) != 0;
-            if self.may_stand(n) && votes && usize::from(node.term) < self.terms && node.role != Role::Leader {
+            if self.may_stand(n, node.term) && votes && usize::from(node.term) < self.terms && node.role != Role::Leader
+            {
                 enabled.push(Action::Timeout(n));
             }
             if node.role == Role::Candidate

@@ -31,7 +31,7 @@ Quorum(nodes, config, also) ==
     [] OTHER -> Majority(nodes, Old, also)
 
 Member(n) == ~wiped[n] \/ Bug = "wiped_votes"
-MayStand(n) == \E i \in 1..Candidates : <<3, 2, 1, 4>>[i] = n
+MayStand(n) == <<2, 3, 1, 4>>[(term[n] % Candidates) + 1] = n
 
 Init ==
   /\ role = [n \in Node |-> "follower"]

@@ -199,7 +199,8 @@ pub struct Acceptor {
     granted: HashMap<(u64, u64), BTreeSet<u64>>,
     /// By term and candidate: its last entry when its candidacy was durable.
     stood: HashMap<(u64, u64), (u64, u64)>,
-    /// Raft ids that may not come back.
+    /// Nodes as they were when they lost their disk, and their Raft ids, which may not come back.
+    lost: Vec<Node>,
     spent: BTreeSet<u64>,
     /// Whether the recorder tells when a process starts.
     starts: bool,
@@ -284,7 +285,7 @@ impl Acceptor {
             Kind::Wipe => {
                 guard!(node.phase == Phase::Down, "it runs");
                 self.spent.extend(node.id);
-                *node = Node::default();
+                self.lost.push(std::mem::take(node));
             }
             Kind::RecoveredTerm => node.recovered_terms.push((values[0], values[1])),
             Kind::Recovered => self.recovered(node, values)?,
@@ -381,7 +382,8 @@ impl Acceptor {
             if node.id == Some(*id) {
                 return property(node);
             }
-            self.nodes.values().find(|other| other.id == Some(*id)).is_some_and(&property)
+            // What a disk promised before it was lost is a fact to whoever heard it.
+            self.nodes.values().chain(&self.lost).any(|other| other.id == Some(*id) && property(other))
         };
         voters.iter().all(|config| 2 * config.iter().filter(|id| has(id)).count() > config.len())
     }

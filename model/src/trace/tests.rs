@@ -159,3 +159,13 @@ fn a_leader_that_restarts_does_not_go_on_leading() {
     let rejection = Acceptor::check(&events(&text)).expect_err("it was accepted");
     assert!(rejection.why.contains("only the leader"), "{rejection}");
 }
+
+#[test]
+fn what_a_disk_promised_before_it_was_lost_still_counts_and_its_id_does_not() {
+    let text = [voted(2, 2, 2, false), voted(3, 2, 2, false)].iter().fold(story(), |text, vote| text.replace(vote, ""));
+    let text = text.replace("1 crash\n", "3 crash\n3 wipe\n1 commit index=3 term=1\n");
+    Acceptor::check(&events(&text)).unwrap_or_else(|rejection| panic!("{rejection}"));
+    let back = format!("3 start\n{}3 started id=3 applied=0 applied_term=0\n", found(3, 0, 0, NO_VOTE));
+    let why = rejected(&format!("{text}{back}3 vote term=1 voted_for=1 committed=true\n"));
+    assert!(why.contains("a disk that is gone"), "{why}");
+}
