@@ -335,6 +335,7 @@ impl Acceptor {
             Kind::Install => {
                 let (index, term) = (values[0], values[1]);
                 guard!(index + 1 > node.applied, "the state is newer");
+                guard!(node.snapshot != Some((index, term)) || node.installed, "that installation is under way");
                 self.is_chosen(index, term)?;
                 node.snapshot = Some((index, term));
                 node.installed = false;
@@ -471,6 +472,9 @@ impl Acceptor {
         // A crash may come between writing a snapshot's state and saying so.
         let snapshot = node.snapshot.is_some_and(|(index, _)| index + 1 == applied);
         guard!(applied <= node.applied || snapshot, "its state is newer than what it has applied");
+        if !snapshot {
+            node.snapshot = None;
+        }
         guard!((node.log.first..=node.log.next()).contains(&applied), "its state and its log do not fit");
         if let Some(index) = applied.checked_sub(1) {
             self.is_chosen(index, applied_term)?;
