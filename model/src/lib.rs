@@ -8,12 +8,15 @@
 //! A specification that cannot fail says nothing, so each has seeded bugs: guards taken away, which the engines must find
 //! as violated invariants. And each action must fire.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod dedupe;
 pub mod delay;
 pub mod dispatch;
 pub mod group_role;
 pub mod list;
 pub mod log_store;
+pub mod membership;
 pub mod offsets;
 #[cfg(test)]
 mod on_machine;
@@ -23,4 +26,5 @@ mod paths;
 pub mod report;
 pub mod spec;
 pub mod tlc;
+pub mod trace;
 pub mod transaction;

@@ -1,5 +1,6 @@
 //! Explores the specifications with both engines.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use timbermq_model::report::{self, Outcome};
 use timbermq_model::spec::{Limit, SPECS};
 use timbermq_model::tlc::Tlc;
+use timbermq_model::trace::acceptor::Acceptor;
+use timbermq_model::trace::tla::{self, Verdicts};
+use timbermq_model::trace::{self, Kind, mutate};
 
 /// Specifications of TimberMQ's protocol.
 #[derive(Parser)]
@@ -23,6 +27,9 @@ enum Command {
     Run(Run),
     /// Look for a violation of one specification; ends with 1 when there is one
     Find(Find),
+    /// Check what replicas did against the specification of the group
+    #[command(subcommand)]
+    Trace(TraceCommand),
 }
 
 #[derive(Args)]
@@ -33,6 +40,49 @@ struct Find {
     /// With this seeded bug; without, there must be no violation
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum TraceCommand {
+    /// Check traces
+    Check {
+        /// Files of JSON lines
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Check traces, and see that wrong ones made from them are rejected
+    Mutate {
+        /// Files of JSON lines
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Mutants of each trace
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        mutants: usize,
+        /// Decides which
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
+    /// Let TLC check the beginnings of traces and mutants of them, and compare what it says with the acceptor
+    Tlc {
+        /// Files of JSON lines
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The jar of TLC
+        #[arg(long, value_name = "JAR")]
+        tlc: PathBuf,
+        /// Directory of the TLA+ modules
+        #[arg(long, value_name = "DIR", default_value = "model/tla")]
+        modules: PathBuf,
+        /// Most events of a trace
+        #[arg(long, value_name = "N", default_value_t = 400)]
+        events: usize,
+        /// Mutants of each trace
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        mutants: usize,
+        /// Decides which
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 #[derive(Args)]
@@ -67,6 +117,11 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(run) => explore(&run),
         Command::Find(find) => holds(&find),
+        Command::Trace(TraceCommand::Check { files }) => traces(&files, 0, 0),
+        Command::Trace(TraceCommand::Mutate { files, mutants, seed }) => traces(&files, mutants, seed),
+        Command::Trace(TraceCommand::Tlc { files, tlc, modules, events, mutants, seed }) => {
+            Tlc::new(&tlc, &modules).and_then(|tlc| traces_in_tlc(&tlc, &files, events, mutants, seed))
+        }
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -129,4 +184,85 @@ fn explore(run: &Run) -> Result<bool> {
 
 fn names() -> Vec<&'static str> {
     SPECS.iter().map(|spec| spec.name).collect()
+}
+
+/// Checks traces and mutants of them; prints one JSON object last.
+fn traces(files: &[PathBuf], mutants: usize, seed: u64) -> Result<bool> {
+    let mut accepted = 0_u64;
+    let mut events = 0;
+    let mut actions: BTreeMap<Kind, u64> = Kind::ALL.iter().map(|kind| (*kind, 0)).collect();
+    let mut rules: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let (mut tried, mut rejected) = (0, 0);
+    for path in files {
+        let trace = trace::read(path)?;
+        events += trace.len();
+        match Acceptor::check(&trace) {
+            Err(rejection) => eprintln!("{}: rejected at {rejection}", path.display()),
+            Ok(counts) => {
+                accepted += 1;
+                counts.into_iter().for_each(|(kind, count)| *actions.entry(kind).or_default() += count);
+                let tally = mutate::mutate(&trace, mutants, seed);
+                tried += tally.mutants;
+                rejected += tally.rejected;
+                for (rule, (more, killed)) in tally.rules {
+                    let (tried, rejected) = rules.entry(rule).or_default();
+                    *tried += more;
+                    *rejected += killed;
+                }
+                tally.survivors.iter().for_each(|survivor| eprintln!("{}: accepted: {survivor}", path.display()));
+            }
+        }
+    }
+    let actions: serde_json::Map<_, _> =
+        actions.into_iter().map(|(kind, count)| (kind.name().to_owned(), count.into())).collect();
+    let survived: serde_json::Map<_, _> = rules
+        .into_iter()
+        .filter(|(_, (tried, rejected))| rejected < tried)
+        .map(|(rule, (tried, rejected))| (rule, format!("{} of {tried}", tried - rejected).into()))
+        .collect();
+    let report = serde_json::json!({
+        "traces": files.len(),
+        "accepted": accepted,
+        "events": events,
+        "mutants": tried,
+        "rejected": rejected,
+        "accepted_mutants": survived,
+        "actions": actions,
+    });
+    println!("{report}");
+    Ok(accepted == files.len() as u64 && rejected * 100 >= tried * 99)
+}
+
+/// Checks beginnings of traces, and mutants of them, with TLC; prints one JSON object last.
+fn traces_in_tlc(tlc: &Tlc, files: &[PathBuf], most: usize, mutants: usize, seed: u64) -> Result<bool> {
+    let (mut accepted, mut tried, mut rejected, mut agreed, mut events) = (0, 0, 0, 0, 0);
+    for path in files {
+        let trace = trace::read(path)?;
+        let sample = tla::sample(&trace, most);
+        events += sample.len();
+        let verdicts = tla::check(tlc, sample)?;
+        if verdicts == (Verdicts { acceptor: None, tlc: None }) {
+            accepted += 1;
+        } else {
+            eprintln!("{}: {verdicts:?}", path.display());
+        }
+        for (rule, verdicts) in tla::check_mutants(tlc, sample, mutants, seed)? {
+            tried += 1;
+            rejected += u64::from(verdicts.tlc.is_some());
+            agreed += u64::from(verdicts.tlc == verdicts.acceptor);
+            if verdicts.tlc != verdicts.acceptor || verdicts.tlc.is_none() {
+                eprintln!("{}: {rule}: {verdicts:?}", path.display());
+            }
+        }
+    }
+    let report = serde_json::json!({
+        "traces": files.len(),
+        "accepted": accepted,
+        "events": events,
+        "mutants": tried,
+        "rejected": rejected,
+        "rejected_at_the_same_event": agreed,
+    });
+    println!("{report}");
+    Ok(accepted == files.len() && rejected == tried)
 }

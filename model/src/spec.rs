@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use crate::{dedupe, delay, dispatch, group_role, log_store, offsets, order_lock, transaction};
+use crate::{dedupe, delay, dispatch, group_role, log_store, membership, offsets, order_lock, transaction};
 
 /// All specifications, in the order in which they run.
 pub const SPECS: &[Spec] = &[
     log_store::SPEC,
     dispatch::SPEC,
     group_role::SPEC,
+    membership::SPEC,
     offsets::SPEC,
     order_lock::SPEC,
     transaction::SPEC,

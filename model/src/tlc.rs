@@ -55,9 +55,17 @@ impl Tlc {
         if !config.contains(unset) {
             bail!("{} does not say {unset}", path.display());
         }
-        let text = fs::read_to_string(self.modules.join(format!("{module}.tla")))
-            .with_context(|| format!("cannot read module {module}"))?;
+        let text = self.module(module)?;
         self.run(module, &text, &config.replace(unset, &format!("Bug = \"{bug}\"")))
+    }
+
+    /// The text of a committed module.
+    ///
+    /// # Errors
+    /// Fails when it cannot be read.
+    pub fn module(&self, module: &str) -> Result<String> {
+        let path = self.modules.join(format!("{module}.tla"));
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// Checks a module given as text with a configuration given as text.

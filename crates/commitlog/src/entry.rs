@@ -40,6 +40,23 @@ pub struct Entry {
     pub payload: Bytes,
 }
 
+impl Entry {
+    /// CRC-32 of kind and payload, for comparing what replicas hold.
+    #[must_use]
+    pub fn digest(&self) -> u32 {
+        digest(self.kind, &self.payload)
+    }
+}
+
+/// What [`Entry::digest`] gives for an entry of this kind and payload.
+#[must_use]
+pub fn digest(kind: EntryKind, payload: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&[kind as u8]);
+    crc.update(payload);
+    crc.finalize()
+}
+
 /// An entry and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {

@@ -33,6 +33,7 @@ extern crate self as timbermq_commitlog;
 mod cold_cache;
 mod entry;
 mod error;
+mod event;
 mod frame;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -52,7 +53,7 @@ mod tests;
 mod upkeep;
 mod writer;
 
-pub use entry::{Done, Entry, EntryKind, Placed, SegmentInfo, Vote};
+pub use entry::{Done, Entry, EntryKind, Placed, SegmentInfo, Vote, digest};
 pub use error::{LogFailure, OpenError};
 pub use log::CommitLog;
 pub use options::{LogOptions, SEGMENT_BYTES_MIN};

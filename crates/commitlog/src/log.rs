@@ -120,7 +120,11 @@ impl CommitLog {
             state.end += frame_bytes(entry.payload.len());
             state.last = Some(entry.id);
             State::note_term(&mut state.terms, entry.id);
+            crate::spec_event!("append", index = entry.id.index.0, term = entry.id.term.0, sum = entry.digest());
             state.cache.push(entry.clone(), frame);
+        }
+        if let Some(last) = entries.last() {
+            crate::spec_event!("submit", index = last.id.index.0, term = last.id.term.0);
         }
         let timeline = state.timeline;
         drop(state);
@@ -174,6 +178,7 @@ impl CommitLog {
         state.layout += 1;
         self.shared().durable.lower(next);
         self.shared().synced.lower(next);
+        crate::spec_event!("truncate", next = next);
         let timeline = state.timeline;
         drop(state);
         self.shared().cold().clear();
@@ -202,6 +207,9 @@ impl CommitLog {
             None => (id, self.end_of(id.index.0)?),
         };
         let mut state = self.shared().state();
+        if state.purged.is_none_or(|purged| id.index > purged.index) {
+            crate::spec_event!("purge", next = id.index.0 + 1);
+        }
         state.purged = Some(id);
         state.purged_end = end;
         let (first, next) = (state.first_index(), state.next_index());
@@ -238,6 +246,7 @@ impl CommitLog {
             mark.lower(next);
             mark.advance(next);
         }
+        crate::spec_event!("reset", index = id.index.0, term = id.term.0);
         let timeline = state.timeline;
         drop(state);
         self.shared().cold().clear();

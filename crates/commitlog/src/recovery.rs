@@ -434,6 +434,24 @@ fn keep_spares(env: &Env, options: &LogOptions, found: Vec<(u64, Spare)>) -> Res
     Ok(spares)
 }
 
+/// Tells what was found: where each term starts, then the bounds and the vote.
+fn tell(state: &State) {
+    for start in &state.terms {
+        crate::spec_event!("recovered_term", index = start.index.0, term = start.term.0);
+    }
+    let next = |id: Option<LogId>| id.map_or(0, |id| id.index.0 + 1);
+    crate::spec_event!(
+        "recovered",
+        purged = state.first_index(),
+        purged_term = state.purged.map_or(0, |id| id.term.0),
+        next = state.next_index(),
+        committed = next(state.committed),
+        vote_term = state.vote.map_or(0, |vote| vote.term.0),
+        voted_for = state.vote.and_then(|vote| vote.node).map_or(0, |node| node.0),
+        vote_committed = state.vote.is_some_and(|vote| vote.committed),
+    );
+}
+
 struct Recovered {
     hard_file: HardStateFile,
     hard: HardState,
@@ -468,6 +486,7 @@ fn start(
         layout: 0,
     };
     let shared = Arc::new(Shared::new(env.clone(), dir.to_owned(), options, state));
+    tell(&shared.state());
     let active = match last_segment {
         None => None,
         Some(segment) => {

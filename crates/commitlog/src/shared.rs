@@ -215,6 +215,9 @@ impl Shared {
         // Under the state's lock: a truncation in between would be followed by a mark above it.
         let state = self.state();
         if state.timeline == timeline {
+            if next > self.durable.get() {
+                crate::spec_event!("durable", next = next);
+            }
             self.durable.advance(next);
         }
     }
@@ -224,6 +227,9 @@ impl Shared {
         let mut state = self.state();
         if state.timeline == timeline {
             state.synced_end = state.synced_end.max(end);
+            if next > self.synced.get() {
+                crate::spec_event!("synced", next = next);
+            }
             self.synced.advance(next);
         }
     }

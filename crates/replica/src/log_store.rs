@@ -11,12 +11,13 @@ use std::time::Duration;
 use futures_util::Stream;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use timbermq_bugs::{Bug, planted};
-use timbermq_commitlog::{CommitLog, Done, Placed};
+use timbermq_commitlog::{CommitLog, Done, Placed, spec_event};
 use timbermq_env::Env;
 use timbermq_types::{LogId, LogIndex, NodeId};
 use tokio::sync::{oneshot, watch};
 
-use crate::raft::{self, Entry, Group, RaftLogId, RaftVote};
+use crate::membership;
+use crate::raft::{self, Entry, Group, Payload, RaftLogId, RaftVote};
 
 /// Bytes of one read for the state machine.
 const APPLY_READ_BYTES: usize = 1 << 20;
@@ -215,11 +216,18 @@ impl RaftLogStorage<Group> for LogStore {
 
     async fn save_vote(&mut self, vote: &RaftVote) -> io::Result<()> {
         let (done, saved) = done();
+        let (term, voted_for) = (vote.leader_id.term, vote.leader_id.voted_for);
+        spec_event!("vote", term = term, voted_for = voted_for, committed = vote.committed);
         self.log.save_vote(raft::vote_to_log(vote), done);
-        wait(saved).await
+        wait(saved).await?;
+        spec_event!("vote_saved", term = term, voted_for = voted_for, committed = vote.committed);
+        Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> io::Result<()> {
+        if let Some(id) = &committed {
+            spec_event!("commit", index = id.index, term = *id.leader_id);
+        }
         self.log.save_committed(committed.map(raft::from_raft));
         Ok(())
     }
@@ -235,19 +243,32 @@ impl RaftLogStorage<Group> for LogStore {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        let mut entries: Vec<_> = entries.into_iter().map(Entry::into_log).collect();
+        let entries: Vec<_> = entries.into_iter().collect();
         if let Some(first) = entries.first() {
-            self.wait_for_install(first.id.index.0).await?;
+            self.wait_for_install(first.id.index).await?;
         }
+        for entry in &entries {
+            if let Payload::Membership(membership) = &entry.payload {
+                spec_event!("membership", index = entry.id.index, voters = membership::voters(membership).as_str());
+            }
+        }
+        let mut entries: Vec<_> = entries.into_iter().map(Entry::into_log).collect();
         if planted(Bug::TruncateOffByOne) || planted(Bug::ConflictingSuffixKept) {
             let last = self.log.last();
             entries.retain(|entry| last.is_none_or(|last| entry.id.index > last.index));
         }
+        let last = entries.last().map(|entry| entry.id);
+        let done = move |result: io::Result<()>| {
+            if let (Ok(()), Some(last)) = (&result, last) {
+                spec_event!("ack", index = last.index.0, term = last.term.0);
+            }
+            callback.io_completed(result);
+        };
         if planted(Bug::LeaderCountsUnsynced) && self.leads() {
-            callback.io_completed(Ok(()));
+            done(Ok(()));
             return self.log.append(entries, Box::new(|_| ()));
         }
-        self.log.append(entries, Box::new(move |result| callback.io_completed(result)))
+        self.log.append(entries, Box::new(done))
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
@@ -267,15 +288,22 @@ impl RaftLogStorage<Group> for LogStore {
             }
             _ => self.log.truncate_after(keep, done)?,
         }
-        wait(cut).await
+        wait(cut).await?;
+        spec_event!("truncated", next = keep.map_or(0, |id| id.index.0 + 1));
+        Ok(())
     }
 
     async fn purge(&mut self, id: RaftLogId) -> io::Result<()> {
         let (done, purged) = done();
         let (log, id) = (self.log.clone(), raft::from_raft(id));
+        let news = log.last_purged().is_none_or(|purged| purged.index < id.index);
         // The log refuses to purge what it does not have, so a hole can never be purged over.
         self.env.blocking("raft.purge", move || log.purge(id, done)).await?;
-        wait(purged).await
+        wait(purged).await?;
+        if news {
+            spec_event!("purged", next = id.index.0 + 1);
+        }
+        Ok(())
     }
 }
 

@@ -75,6 +75,12 @@ fn len(n: usize) -> u32 {
     u32::try_from(n).expect("a group has few members")
 }
 
+/// The node ids that vote, as `1,2,3`; the configurations of a joint change with a `;` between them.
+pub(crate) fn voters(membership: &Membership) -> String {
+    let ids = |voters: &BTreeSet<u64>| voters.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    membership.get_joint_config().iter().map(ids).collect::<Vec<_>>().join(";")
+}
+
 /// The members of a membership, for status output.
 pub(crate) fn members(membership: &Membership) -> Vec<MemberStatus> {
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
@@ -117,6 +123,7 @@ mod tests {
     fn a_membership_survives_its_encoding() {
         let membership = sample();
         assert_eq!(decode(encode(&membership)).unwrap(), membership);
+        assert_eq!(voters(&membership), "1,2,3;2,3,4");
         let empty = Membership::default();
         assert_eq!(decode(encode(&empty)).unwrap(), empty);
     }

@@ -60,6 +60,19 @@ pub(crate) enum Payload {
     Membership(Membership),
 }
 
+impl Payload {
+    /// [`commitlog::Entry::digest`] of the entry that carries this.
+    pub fn digest(&self) -> u32 {
+        match self {
+            Payload::Blank => commitlog::digest(EntryKind::Blank, &[]),
+            Payload::Normal(batch) => commitlog::digest(EntryKind::Normal, &batch.0),
+            Payload::Membership(membership) => {
+                commitlog::digest(EntryKind::Membership, &membership::encode(membership))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

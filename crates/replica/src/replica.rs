@@ -13,7 +13,7 @@ use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ClientWriteResponse;
 use openraft::{ChangeMembers, ReadPolicy};
 use timbermq_bugs::{Bug, planted};
-use timbermq_commitlog::CommitLog;
+use timbermq_commitlog::{CommitLog, spec_event};
 use timbermq_env::Env;
 use timbermq_machine::{Machine, Proposal, Reply, Snapshot, View};
 use timbermq_sync::{Budget, Latch};
@@ -183,6 +183,13 @@ impl Replica {
         let was_empty = log.last().is_none() && log.vote().is_none();
         let machine = rebuilt(&env, &config.data_dir, &log, machine).await?;
         reconcile(&log, &machine).await?;
+        let applied = machine.applied().0;
+        spec_event!(
+            "started",
+            id = config.node.0,
+            applied = applied.map_or(0, |id| id.index.0 + 1),
+            applied_term = applied.map_or(0, |id| id.term.0),
+        );
         check_slot(&config, &machine)?;
         let book = Arc::new(open_book(&env, &config, was_empty).await?);
         let listener = env.net.listen(&config.peer_listen).await;

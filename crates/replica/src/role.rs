@@ -5,6 +5,7 @@ use std::time::Duration;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use timbermq_bugs::{Bug, planted};
+use timbermq_commitlog::spec_event;
 use timbermq_env::Env;
 use timbermq_machine::{LeaderStarted, Proposal};
 use timbermq_types::{Mono, NodeId, Term};
@@ -71,6 +72,9 @@ pub(crate) async fn run(watch: RoleWatch, stop: mpsc::Sender<()>) {
                 return;
             }
         };
+        if now.is_leader && !role.borrow().is_leader {
+            spec_event!("became_leader", term = now.term.0);
+        }
         let changed = role.send_if_modified(|role| std::mem::replace(role, now) != now);
         if changed {
             tracing::info!(term = now.term.0, leader = ?now.leader, leads = now.is_leader, quorum = now.has_quorum, "raft.role");

@@ -9,7 +9,7 @@ use std::io;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use timbermq_bugs::{Bug, planted};
-use timbermq_commitlog::CommitLog;
+use timbermq_commitlog::{CommitLog, spec_event};
 use timbermq_env::Env;
 use timbermq_machine::batch::Batch as MachineBatch;
 use timbermq_machine::{Applied, CommandKind, EntryPlace, MachineError, Snapshot};
@@ -60,6 +60,7 @@ impl StateMachine {
             return Err(io::Error::other(format!("entry {id} was not read from the log")));
         };
         let place = EntryPlace { id, position: span.position, end: span.end };
+        spec_event!("apply", index = id.index.0, term = id.term.0, sum = entry.payload.digest());
         let applied = match entry.payload {
             Payload::Blank => self.keeper.machine().apply_blank(&place).map(|()| (Applied::default(), 0)),
             Payload::Membership(membership) => {
@@ -142,8 +143,10 @@ impl RaftStateMachine<Group> for StateMachine {
         let mut turn = 0;
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            let id = entry.id;
             let (applied, bytes) = self.apply_one(entry).await?;
             if let Some(responder) = responder {
+                spec_event!("answer", index = id.index, term = *id.leader_id);
                 responder.send(Replies(applied.replies));
             }
             self.effects.publish(applied.effects);
@@ -172,7 +175,9 @@ impl RaftStateMachine<Group> for StateMachine {
         }
         let (mark, end) = (snapshot.mark, snapshot.end);
         // The state first: a start that finds it, and a log that ends before it, resets the log again.
+        spec_event!("install", index = mark.index.0, term = mark.term.0);
         self.keeper.install(snapshot).await?;
+        spec_event!("installed", index = mark.index.0, term = mark.term.0);
         restart_log(&self.log, mark, end).await?;
         self.installed.send_modify(|count| *count += 1);
         self.effects.sweep();
@@ -202,7 +207,9 @@ pub(crate) async fn restart_log(
             let _ = tx.send(result);
         }),
     )?;
-    rx.await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")))
+    rx.await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")))?;
+    spec_event!("reset_saved", index = mark.index.0);
+    Ok(())
 }
 
 async fn current_snapshot(env: &Env, keeper: &Keeper) -> io::Result<Option<RaftSnapshot>> {

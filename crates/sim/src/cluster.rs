@@ -21,6 +21,7 @@ use crate::node::{
 };
 use crate::options::Options;
 use crate::rng::Rng;
+use crate::trace::SPEC;
 use crate::workload::{Recorder, Worker};
 use crate::world::{HostId, World};
 
@@ -257,6 +258,7 @@ impl Cluster {
         let disk = node.disk.mount();
         let env = host::env(&self.world, &self.net, node.host, disk, Arc::clone(&node.pace) as _);
         self.world.boot(node.host, env.clone());
+        tracing::trace!(target: SPEC, event = "start", node = node.member.node.0);
         let process = ReplicaProcess {
             env: env.clone(),
             store: Arc::clone(&node.store),
@@ -296,6 +298,7 @@ impl Cluster {
         let running = std::mem::take(&mut *locked(&node.life)).running;
         self.world.kill(node.host);
         drop(running);
+        tracing::trace!(target: SPEC, event = "crash", node = node.member.node.0);
         self.net.host_died(node.host, power.is_some());
         match power {
             Some((crash, steps)) => {

@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::node::{DATA_DIR, LOG_DIR};
 use crate::options::FaultGroup;
 use crate::rng::Rng;
+use crate::trace::SPEC;
 use crate::world::HostId;
 
 /// Injects faults, and takes them back when their time is over.
@@ -340,6 +341,7 @@ impl Nemesis {
                 }
                 cluster.kill_node(n, Some((Crash::LoseAll, 0)));
                 cluster.nodes[n].disk.wipe();
+                tracing::trace!(target: SPEC, event = "wipe", node = cluster.nodes[n].member.node.0);
                 cluster.nodes[n].store = std::sync::Arc::default();
                 (cluster.nodes[n].may_stop, cluster.nodes[n].harmed) = (true, true);
                 let down = self.rng.range(200, 4000);

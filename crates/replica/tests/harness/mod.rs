@@ -1,6 +1,7 @@
 //! A broker group in one process: each replica on its own thread and runtime, over real sockets and files.
 #![allow(dead_code)] // each test binary uses its part
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use timbermq_commitlog::{CommitLog, LogOptions};
-use timbermq_env::{BoxFuture, Clock, Disk, DiskEntry, DiskFile, DiskSpace, Env, OpenMode};
+use timbermq_env::{BoxFuture, Clock, Disk, DiskEntry, DiskFile, DiskSpace, Env, OpenMode, Tasks};
 use timbermq_machine::{Machine, MemoryStore, Proposal, PutGroup, Store, StoreError};
 use timbermq_replica::{Member, NodeAddr, Replica, ReplicaConfig, ReplicaFailure, Timing};
 use timbermq_types::{GroupConfig, GroupName, LogId, Mono, NodeId, Slot, UnixMillis};
@@ -179,6 +180,39 @@ impl DiskFile for StallFile {
     }
 }
 
+thread_local! {
+    /// The node for which the current thread works; 0 when for none.
+    pub static NODE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Marks every thread that works for a node.
+struct MarkedTasks {
+    inner: Arc<dyn Tasks>,
+    node: u64,
+}
+
+impl MarkedTasks {
+    fn marked(&self, work: Box<dyn FnOnce() + Send>) -> Box<dyn FnOnce() + Send> {
+        let node = self.node;
+        Box::new(move || {
+            NODE.set(node);
+            work();
+        })
+    }
+}
+
+impl Tasks for MarkedTasks {
+    fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+        self.inner.spawn(name, future);
+    }
+    fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        self.inner.blocking(name, self.marked(work))
+    }
+    fn thread(&self, name: &'static str, work: Box<dyn FnOnce() + Send>) -> Result<(), Box<dyn FnOnce() + Send>> {
+        self.inner.thread(name, self.marked(work))
+    }
+}
+
 /// One replica and the thread it lives on.
 pub struct Running {
     pub replica: Replica,
@@ -225,8 +259,10 @@ impl Place {
         let late_by = Arc::clone(&back_ms);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            NODE.set(config.node.0);
             runtime.block_on(async move {
                 let mut env: Env = timbermq_host::env();
+                env.tasks = Arc::new(MarkedTasks { inner: Arc::clone(&env.tasks), node: config.node.0 });
                 let disk = StallDisk::new(Arc::clone(&env.disk));
                 env.disk = Arc::new(disk.clone());
                 env.clock = Arc::new(LateClock { inner: Arc::clone(&env.clock), back_ms: late_by });
