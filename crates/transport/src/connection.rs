@@ -136,13 +136,20 @@ impl<'a> Reading<'a> {
         // One subscription for the life of the connection instead of one per read.
         let closed = peer.closed();
         tokio::pin!(closed);
-        loop {
+        let reason = loop {
             tokio::select! {
                 biased;
-                reason = &mut closed => return reason,
+                reason = &mut closed => break reason,
                 result = self.step(&mut *reader) => if let Err(reason) = result { return reason },
             }
+        };
+        if let CloseReason::Network(_) = reason {
+            // A write failed: the peer is gone, but what it sent before may lie here still. A client that sends one-way
+            // and then closes its socket on an unread answer has nobody left who would send again.
+            let limit = self.peer.options().frame_timeout;
+            let _ = self.env.timeout(limit, async { while self.step(&mut *reader).await.is_ok() {} }).await;
         }
+        reason
     }
 
     /// Handles what is buffered, then reads once.

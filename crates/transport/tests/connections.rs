@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -400,4 +401,26 @@ async fn a_shutdown_lets_running_requests_be_answered() {
     stopping.await.unwrap();
     assert_eq!(fixture.server.stats().connections, 0);
     assert!(fixture.env.net.connect(&fixture.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn what_arrived_before_the_peer_went_away_is_handled() {
+    const ONE_WAYS: usize = 100;
+    let mut fixture = Fixture::new(options(|connection| connection.requests_max = 1)).await;
+    let mut socket = std::net::TcpStream::connect(&fixture.addr).unwrap();
+    // Closing resets the connection, as it does when an answer lies unread: the next write of the server fails.
+    socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+    socket.write_all(&request(0).to_frame().unwrap()).unwrap();
+    for _ in 0..ONE_WAYS {
+        socket.write_all(&request(0).one_way().to_frame().unwrap()).unwrap();
+    }
+    let (peer, _, responder) = fixture.arrived().await;
+    drop(socket);
+    ok(responder, "to nobody");
+    // Its answer has failed before the others are let in.
+    fixture.env.timeout(LONG, peer.closed()).await.expect("the connection closes");
+    for _ in 0..ONE_WAYS {
+        assert!(fixture.arrived().await.1.is_one_way());
+    }
+    assert!(Arc::ptr_eq(&fixture.gone().await, &peer));
 }
