@@ -179,6 +179,7 @@ pub(crate) async fn search(context: &Context, call: &Call) -> Result<RemotingCom
 pub(crate) async fn earliest(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: QueueHeader = call.header()?;
     let queue = queue_id(header.queue_id)?;
+    context.barrier().await?;
     let view = context.view().clone();
     let found = context.env.blocking("broker.earliest", move || view.earliest_store_time(&header.topic, queue)).await;
     let time = found.map_err(|error| Failure::Internal(error.to_string()))?;

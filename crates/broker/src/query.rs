@@ -1,7 +1,9 @@
 //! Looking messages up: by key (12) and by their place in the CommitLog (33).
 
+use std::io;
+
 use bytes::{Bytes, BytesMut};
-use timbermq_machine::Row;
+use timbermq_machine::{Row, StoreError};
 use timbermq_record::{Record, patch_offsets, peek_len};
 use timbermq_remoting::RemotingCommand;
 use timbermq_remoting::header::{QueryMessageHeader, QueryMessageResponseHeader, ViewMessageHeader};
@@ -22,10 +24,12 @@ const RECORD_HEAD: usize = 8;
 /// Longest stored record.
 const RECORD_BYTES_MAX: usize = timbermq_types::limits::ENTRY_BYTES_MAX;
 
-/// Messages with a key, newest first.
+/// Messages with a key, newest first: all of them, or an error.
 pub(crate) async fn by_key(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: QueryMessageHeader = call.header()?;
     let topic = topic_name(&header.topic)?;
+    // A leader that may have been deposed does not know what was stored since.
+    context.barrier().await?;
     let wanted = if header.by_unique_key {
         UNIQUE_HITS_MAX
     } else {
@@ -44,8 +48,12 @@ pub(crate) async fn by_key(context: &Context, call: &Call) -> Result<RemotingCom
         let hits = context.env.blocking("broker.lookup", look).await;
         let hits = hits.map_err(|error| Failure::Internal(error.to_string()))?;
         for hit in hits.hits {
-            let Ok(bytes) = record_at(context, hit.position).await else { continue };
-            let Ok(record) = Record::parse(&bytes) else { continue };
+            let bytes = match record_at(context, hit.position).await {
+                Ok(bytes) => bytes,
+                Err(Unread::Missing(_)) => continue,
+                Err(unreadable) => return Err(unreadable.into()),
+            };
+            let record = Record::parse(&bytes).map_err(|error| Unread::damaged(hit.position, error))?;
             // The index knows hashes; the record decides.
             let stored = record.properties();
             let is_it = record.topic() == topic.as_str()
@@ -85,56 +93,99 @@ pub(crate) async fn by_position(context: &Context, call: &Call) -> Result<Remoti
     let header: ViewMessageHeader = call.header()?;
     let missing = || Failure::Internal(format!("can not find message by the offset, {}", header.offset));
     let position = LogPosition(u64::try_from(header.offset).map_err(|_| missing())?);
-    match record_at(context, position).await {
+    let found = match record_at(context, position).await {
+        Err(_) if !context.is_leader() && !call.forwarded => return forward::forward(context, call).await,
+        // It may be behind: a leader that was deposed, or one that has yet to apply what a majority has.
+        Err(Unread::Missing(_)) => {
+            context.barrier().await?;
+            record_at(context, position).await
+        }
+        found => found,
+    };
+    match found {
         Ok(bytes) => Ok(call.ok().with_body(bytes)),
-        Err(_) if !context.is_leader() && !call.forwarded => forward::forward(context, call).await,
-        Err(_) => Err(missing()),
+        Err(Unread::Missing(_)) => Err(missing()),
+        Err(unreadable) => Err(unreadable.into()),
+    }
+}
+
+/// Why [`record_at`] gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    /// There is no visible record: the position is not a record's, not applied yet, or no longer retained.
+    #[error("look message by offset failed, {0}")]
+    Missing(LogPosition),
+    /// There is one, and this replica's disk does not give it now.
+    #[error("the message at position {0} cannot be read: {1}")]
+    Unreadable(LogPosition, String),
+}
+
+impl Unread {
+    fn damaged(position: LogPosition, error: impl ToString) -> Self {
+        Self::Unreadable(position, error.to_string())
+    }
+}
+
+impl From<Unread> for Failure {
+    fn from(unread: Unread) -> Self {
+        Self::Internal(unread.to_string())
     }
 }
 
 /// The stored record at `position` with its two offsets filled in.
 ///
 /// # Errors
-/// There is none that is visible: a position that is not a record's, not applied yet, or no longer retained.
-pub(crate) async fn record_at(context: &Context, position: LogPosition) -> Result<Bytes, Failure> {
-    let missing = || Failure::Internal(format!("look message by offset failed, {position}"));
+/// See [`Unread`].
+pub(crate) async fn record_at(context: &Context, position: LogPosition) -> Result<Bytes, Unread> {
     let log = context.replica.log().clone();
-    let read = move || -> Option<Bytes> {
-        let head = log.read_at(position, RECORD_HEAD).ok()?;
-        let len = peek_len(&head).ok()??;
-        if len > RECORD_BYTES_MAX {
-            return None;
+    let read = move || -> io::Result<Option<Bytes>> {
+        let head = log.read_at(position, RECORD_HEAD)?;
+        match peek_len(&head) {
+            Ok(Some(len)) if len <= RECORD_BYTES_MAX => log.read_at(position, len).map(Some),
+            _ => Ok(None),
         }
-        log.read_at(position, len).ok()
     };
-    let bytes = context.env.blocking("broker.record", read).await.ok_or_else(missing)?;
-    let record = Record::parse(&bytes).map_err(|_| missing())?;
-    record.verify_crc().map_err(|_| missing())?;
-    let row = row_of(context, &record, position).await.ok_or_else(missing)?;
+    let read = context.env.blocking("broker.record", read).await;
+    // A position that clients made up is within no payload, or not at a record's start. The log checks what it reads, so
+    // what it gives is what was written.
+    let bytes = match read {
+        Ok(bytes) => bytes.ok_or(Unread::Missing(position))?,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+            return Err(Unread::Missing(position));
+        }
+        Err(error) => return Err(Unread::damaged(position, error)),
+    };
+    let record = Record::parse(&bytes).map_err(|_| Unread::Missing(position))?;
+    record.verify_crc().map_err(|_| Unread::Missing(position))?;
+    let row = row_of(context, &record, position).await.map_err(|error| Unread::damaged(position, error))?;
+    let row = row.ok_or(Unread::Missing(position))?;
     let mut filled = BytesMut::from(&bytes[..]);
-    let (offset, position) = (i64::try_from(row.offset.0), i64::try_from(position.0));
-    patch_offsets(&mut filled, offset.unwrap_or(i64::MAX), position.unwrap_or(i64::MAX)).map_err(|_| missing())?;
+    let (offset, wire_position) = (i64::try_from(row.offset.0), i64::try_from(position.0));
+    patch_offsets(&mut filled, offset.unwrap_or(i64::MAX), wire_position.unwrap_or(i64::MAX))
+        .map_err(|error| Unread::damaged(position, error))?;
     Ok(filled.freeze())
 }
 
 /// The queue row that points at `position`. Rows are in order of position, so the offset is found by bisection; a record
 /// without a row was never committed, or is some message's body that looks like a record.
-async fn row_of(context: &Context, record: &Record<'_>, position: LogPosition) -> Option<Row> {
-    let queue = QueueId(u32::try_from(record.queue_id()).ok()?);
+async fn row_of(context: &Context, record: &Record<'_>, position: LogPosition) -> Result<Option<Row>, StoreError> {
+    let Ok(queue) = u32::try_from(record.queue_id()).map(QueueId) else { return Ok(None) };
     let (view, topic) = (context.view().clone(), record.topic().to_owned());
-    let search = move || -> Option<Row> {
+    let search = move || {
         let bounds = view.queue_bounds(&topic, queue);
         let (mut low, mut high) = (bounds.min.0, bounds.max.0);
         while low < high {
             let middle = low + (high - low) / 2;
-            let row = view.rows(&topic, queue, QueueOffset(middle), 1).ok()?.into_iter().next()?;
+            let rows = view.rows(&topic, queue, QueueOffset(middle), 1)?;
+            // Retention took it meanwhile.
+            let Some(row) = rows.into_iter().next() else { return Ok(None) };
             match row.position.cmp(&position) {
-                std::cmp::Ordering::Equal => return Some(row),
+                std::cmp::Ordering::Equal => return Ok(Some(row)),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
             }
         }
-        None
+        Ok(None)
     };
     context.env.blocking("broker.row", search).await
 }

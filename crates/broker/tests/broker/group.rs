@@ -96,7 +96,7 @@ async fn a_follower_sends_nobody_back() {
 
 /// A majority may have an entry durable before the leader's own disk does; the followers apply it first.
 #[tokio::test]
-async fn a_leader_behind_its_followers_sends_nobody_back_either() {
+async fn a_leader_behind_its_followers_answers_when_it_is_not() {
     let group = Group::three().await;
     let client = group.client().await;
     client.get(create_topic("t", "1", "6")).await;
@@ -105,7 +105,7 @@ async fn a_leader_behind_its_followers_sends_nobody_back_either() {
     let leader = group.leader().await;
     let direct = group.client_of(leader);
     leader.disk.set_stalled(true);
-    let sent = client.begin(send("t", 0, "b")).await;
+    let sent = client.begin(send_of("t", 0, "b", &[("KEYS", "k")])).await;
     let queue = timbermq_types::QueueId(0);
     let follower = group.followers().await[0];
     eventually("a follower has it", async || (follower.view().queue_bounds("t", queue).max.0 == 2).then_some(())).await;
@@ -113,12 +113,19 @@ async fn a_leader_behind_its_followers_sends_nobody_back_either() {
     let there = group.client_of(follower);
     let next = number(&there.get(pull("g", "t", 0, 1).request()).await, "nextBeginOffset");
     assert_eq!(next, 2);
+    let position = follower.view().rows("t", queue, timbermq_types::QueueOffset(1), 1).unwrap()[0].position;
     let pulled = direct.begin(pull("g", "t", 0, next).request()).await;
-    // The pull is in its barrier once a later request of the connection is answered.
+    let end = i64::MAX.to_string();
+    let fields = [("topic", "t"), ("key", "k"), ("maxNum", "9"), ("beginTimestamp", "0"), ("endTimestamp", &end)];
+    let by_key = direct.begin(request(12, &fields)).await;
+    let by_id = direct.begin(request(33, &[("offset", &position.to_string())])).await;
+    // The requests are in their barriers once a later request of the connection is answered.
     direct.code(request(9_999, &[])).await;
     leader.disk.set_stalled(false);
     assert_eq!(sent.await.code, 0);
     assert_eq!(offsets(&pulled.await), (19, 2, 0, 2), "a 21 would have made it read again");
+    assert_eq!(bodies(&by_key.await), ["b"]);
+    assert_eq!(bodies(&by_id.await), ["b"]);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -33,11 +34,12 @@ pub async fn eventually<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>
     }
 }
 
-/// A disk whose syncs can be held up.
+/// A disk whose syncs can be held up, and whose reads can fail.
 #[derive(Clone)]
 pub struct StallDisk {
     inner: Arc<dyn Disk>,
     stall: Arc<(Mutex<bool>, Condvar)>,
+    unreadable: Arc<AtomicBool>,
 }
 
 impl StallDisk {
@@ -45,12 +47,16 @@ impl StallDisk {
         *self.stall.0.lock().unwrap() = stalled;
         self.stall.1.notify_all();
     }
+
+    pub fn set_unreadable(&self, unreadable: bool) {
+        self.unreadable.store(unreadable, Ordering::Relaxed);
+    }
 }
 
 impl Disk for StallDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let file = self.inner.open(path, mode)?;
-        Ok(Box::new(StallFile { file, stall: Arc::clone(&self.stall) }))
+        Ok(Box::new(StallFile { file, disk: self.clone() }))
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<DiskEntry>> {
         self.inner.list(dir)
@@ -74,19 +80,22 @@ impl Disk for StallDisk {
 
 struct StallFile {
     file: Box<dyn DiskFile>,
-    stall: Arc<(Mutex<bool>, Condvar)>,
+    disk: StallDisk,
 }
 
 impl DiskFile for StallFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.disk.unreadable.load(Ordering::Relaxed) {
+            return Err(io::Error::other("unreadable sector"));
+        }
         self.file.read_at(buf, offset)
     }
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_at(data, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
-        let stalled = self.stall.0.lock().unwrap();
-        drop(self.stall.1.wait_while(stalled, |stalled| *stalled).unwrap());
+        let stall = &self.disk.stall;
+        drop(stall.1.wait_while(stall.0.lock().unwrap(), |stalled| *stalled).unwrap());
         self.file.sync_data()
     }
     fn len(&self) -> io::Result<u64> {
@@ -205,12 +214,18 @@ async fn start_replica(config: ReplicaConfig, end: oneshot::Receiver<()>) -> (Re
     let (started, replica) = oneshot::channel();
     let serve = async move {
         let mut env = timbermq_host::env();
-        let disk = StallDisk { inner: Arc::clone(&env.disk), stall: Arc::default() };
+        let disk = StallDisk { inner: Arc::clone(&env.disk), stall: Arc::default(), unreadable: Arc::default() };
         env.disk = Arc::new(disk.clone());
         let log_dir = config.data_dir.join("log");
         env.disk.create_dir_all(&log_dir).unwrap();
-        let options =
-            LogOptions { group: GROUP.into(), segment_bytes: 4 << 20, fill_ahead_bytes: 0, ..LogOptions::default() };
+        let options = LogOptions {
+            group: GROUP.into(),
+            segment_bytes: 4 << 20,
+            fill_ahead_bytes: 0,
+            // Little enough for tests to write what is then on disk only.
+            cache_bytes: 256 << 10,
+            ..LogOptions::default()
+        };
         let (log, _) = CommitLog::open(&env, &log_dir, options).unwrap();
         let machine = Machine::open(Arc::<MemoryStore>::default()).unwrap();
         let replica = Replica::start(env, config, log, machine).await.unwrap();

@@ -69,6 +69,30 @@ async fn an_id_shows_its_message_and_no_other_place_shows_anything() {
     }
 }
 
+/// An answer without it would say that the message is not there.
+#[tokio::test]
+async fn a_message_that_cannot_be_read_now_is_an_error() {
+    let group = Group::one().await;
+    let client = group.client().await;
+    client.get(create_topic("t", "1", "6")).await;
+    let first = put_of(&client, "t", "a", &[("KEYS", "k")]).await;
+    let body = "x".repeat(8 << 10);
+    for _ in 0..64 {
+        put(&client, "t", 0, &body).await;
+    }
+    put_of(&client, "t", "b", &[("KEYS", "k")]).await;
+    let disk = &group.leader().await.disk;
+    disk.set_unreadable(true);
+    for lookup in [by_key("t", "k", false, "9"), view(first)] {
+        let refused = client.ask(lookup).await;
+        assert_eq!(refused.code, 1);
+        assert!(refused.remark.as_deref().unwrap().contains("unreadable sector"), "{refused:?}");
+    }
+    assert_eq!(bodies(&client.get(by_key("t", "k", false, "1")).await), ["b"], "nothing else is needed");
+    disk.set_unreadable(false);
+    assert_eq!(bodies(&client.get(by_key("t", "k", false, "9")).await), ["b", "a"]);
+}
+
 #[tokio::test]
 async fn what_retention_took_is_gone_for_every_question() {
     let retention = Retention {
