@@ -313,6 +313,18 @@ impl Cluster {
         }
     }
 
+    /// Ends the process of node `n` as [`Self::kill_node`] does, and writes that down. Faults write down their own kills.
+    pub fn stop_node(&mut self, n: usize, power: Option<(Crash, usize)>) {
+        self.note_exit(n, ExitCause::Asked);
+        self.kill_node(n, power);
+    }
+
+    fn note_exit(&self, n: usize, cause: ExitCause) {
+        let (now, exit) = (self.recorder.now(), Action::Exit { cause });
+        let operation = Operation::new("supervisor".to_owned(), now, now, exit);
+        self.recorder.push(Operation { node: Some(self.name(n)), ..operation });
+    }
+
     /// The process of node `n` as it shows itself, while it serves.
     #[must_use]
     pub fn running(&self, n: usize) -> Option<Running> {
@@ -409,15 +421,7 @@ impl Cluster {
                         Action::Panic { text: format!("{}: {}", self.name(n), exit.reason) },
                     );
                 }
-                self.recorder.push(Operation {
-                    node: Some(self.name(n)),
-                    ..Operation::new(
-                        "supervisor".to_owned(),
-                        self.recorder.now(),
-                        self.recorder.now(),
-                        Action::Exit { cause },
-                    )
-                });
+                self.note_exit(n, cause);
                 self.kill_node(n, None);
                 self.nodes[n].failed_starts = if exit.at_start { self.nodes[n].failed_starts + 1 } else { 0 };
                 if is_final(&exit.reason) || self.nodes[n].failed_starts >= STARTS_MAX {
@@ -524,7 +528,7 @@ impl Cluster {
     /// Takes a replica that left the group away for good.
     fn retire(&mut self, n: usize) {
         if self.world.is_alive(self.nodes[n].host) {
-            self.kill_node(n, None);
+            self.stop_node(n, None);
         }
         let name = self.name(n);
         let node = &mut self.nodes[n];

@@ -200,7 +200,7 @@ impl Run {
             let drawn = usize::try_from(rng.below(whole.len() as u64)).unwrap_or(0);
             let gone = whole.swap_remove(harmed.unwrap_or(drawn));
             if self.cluster.world.is_alive(self.cluster.nodes[gone].host) {
-                self.cluster.kill_node(gone, None);
+                self.cluster.stop_node(gone, None);
             }
             self.cluster.nodes[gone].restart_at = None;
         }
@@ -318,7 +318,7 @@ impl Run {
             if self.cluster.world.is_alive(self.cluster.nodes[n].host) {
                 let crash = if rng.chance(500) { Crash::LoseAll } else { Crash::Random(rng.next_u64()) };
                 let steps = usize::try_from(rng.below(4)).unwrap_or(0);
-                self.cluster.kill_node(n, Some((crash, steps)));
+                self.cluster.stop_node(n, Some((crash, steps)));
             }
         }
         let all: Vec<usize> = (0..self.cluster.nodes.len()).filter(|n| !self.cluster.nodes[*n].retired).collect();
