@@ -59,9 +59,10 @@ pub(crate) async fn all(context: &Context, call: &Call) -> Result<RemotingComman
     Ok(call.ok().with_header(&GetAllSubscriptionGroupResponseHeader { total_group_num }).with_body(body.to_json()))
 }
 
-/// One group.
+/// One group, as the leader has it.
 pub(crate) async fn one(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: GroupHeader = call.header()?;
+    context.barrier().await?;
     let group = context.view().group(&header.group).ok_or_else(|| Failure::GroupMissing(header.group.clone()))?;
     Ok(call.ok().with_body(to_wire(&group).to_json()))
 }

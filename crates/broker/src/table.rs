@@ -73,13 +73,13 @@ request_table! {
     RequestCode::UPDATE_AND_CREATE_TOPIC => Leader topics::put;
     RequestCode::DELETE_TOPIC_IN_BROKER => Leader topics::delete;
     RequestCode::GET_ALL_TOPIC_CONFIG => Here topics::all;
-    RequestCode::GET_TOPIC_CONFIG => Here topics::one;
+    RequestCode::GET_TOPIC_CONFIG => Leader topics::one;
     RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Here topics::system;
 
     RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => Leader groups::put;
     RequestCode::DELETE_SUBSCRIPTIONGROUP => Leader groups::delete;
     RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => Here groups::all;
-    RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => Here groups::one;
+    RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => Leader groups::one;
 
     RequestCode::GET_BROKER_RUNTIME_INFO => Here admin::runtime_info;
     RequestCode::GET_BROKER_CONFIG => Here admin::config;

@@ -100,6 +100,8 @@ pub struct Node {
     pub failed_starts: u32,
     /// Its disk was harmed, so that it may refuse to start.
     pub harmed: bool,
+    /// Its index was lost, and is built anew from its log.
+    pub rebuilt: bool,
     /// Its machine loses power when this time has come, and keeps this of what was not synced.
     pub power_cut: Option<(u64, Crash, usize)>,
 }
@@ -230,6 +232,7 @@ impl Cluster {
             retired: false,
             may_stop: false,
             harmed: false,
+            rebuilt: false,
             failed_starts: 0,
             power_cut: None,
         });

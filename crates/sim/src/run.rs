@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::Serialize;
-use timbermq_check::history::{Action, History, Operation};
+use timbermq_check::history::{Action, History, Operation, Origin};
 use timbermq_check::{Id, Options as CheckOptions, Verdict};
 use timbermq_simdisk::Crash;
 
@@ -162,9 +162,10 @@ impl Run {
         for n in 0..members {
             self.worker(&format!("consumer-{n}")).consume("consumers", n, members);
         }
-        for n in 0..2 {
+        for n in 0..2u64 {
             self.worker(&format!("storer-{n}")).store();
             self.worker(&format!("locker-{n}")).lock();
+            self.worker(&format!("operator-{n}")).configure(n);
         }
     }
 
@@ -288,7 +289,7 @@ impl Run {
                 log_from: 0,
                 log: format!("{digest:016x}"),
                 state: format!("{small:08x}"),
-                origin: timbermq_check::history::Origin::Live,
+                origin: if self.cluster.nodes[n].rebuilt { Origin::Replay } else { Origin::Live },
             };
             self.cluster.recorder.push(Operation {
                 node: Some(self.cluster.name(n)),
@@ -311,9 +312,11 @@ impl Run {
         }
     }
 
-    /// Every machine loses power, and comes back with what its disk has.
+    /// Every machine loses power, and comes back with what its disk has. One may lose its index besides, which is to be
+    /// made anew from its log.
     fn restart_all(&mut self) {
         let mut rng = Rng::new(self.cluster.options.seed, "restart");
+        let mut rebuild = Rng::new(self.cluster.options.seed, "rebuild");
         for n in 0..self.cluster.nodes.len() {
             if self.cluster.world.is_alive(self.cluster.nodes[n].host) {
                 let crash = if rng.chance(500) { Crash::LoseAll } else { Crash::Random(rng.next_u64()) };
@@ -322,6 +325,10 @@ impl Run {
             }
         }
         let all: Vec<usize> = (0..self.cluster.nodes.len()).filter(|n| !self.cluster.nodes[*n].retired).collect();
+        if rebuild.chance(500) {
+            let node = &mut self.cluster.nodes[*rebuild.pick(&all)];
+            (node.store, node.rebuilt) = (Arc::default(), true);
+        }
         self.start_what_is_down(&all);
     }
 

@@ -1,5 +1,7 @@
 //! What clients do: they speak the wire protocol from machines of their own, and write down what they saw.
 
+mod settings;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

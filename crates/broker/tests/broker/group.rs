@@ -119,6 +119,14 @@ async fn a_leader_behind_its_followers_answers_when_it_is_not() {
     let fields = [("topic", "t"), ("key", "k"), ("maxNum", "9"), ("beginTimestamp", "0"), ("endTimestamp", &end)];
     let by_key = direct.begin(request(12, &fields)).await;
     let by_id = direct.begin(request(33, &[("offset", &position.to_string())])).await;
+    let made = client.begin(create_topic("u", "1", "6")).await;
+    let made_group = client.begin(request(200, &[]).with_body("{\"groupName\":\"h\"}")).await;
+    eventually("a follower has them", async || {
+        (follower.view().topic("u").is_some() && follower.view().group("h").is_some()).then_some(())
+    })
+    .await;
+    let topic = direct.begin(request(351, &[("topic", "u")])).await;
+    let group_config = direct.begin(request(352, &[("group", "h")])).await;
     // The requests are in their barriers once a later request of the connection is answered.
     direct.code(request(9_999, &[])).await;
     leader.disk.set_stalled(false);
@@ -126,6 +134,8 @@ async fn a_leader_behind_its_followers_answers_when_it_is_not() {
     assert_eq!(offsets(&pulled.await), (19, 2, 0, 2), "a 21 would have made it read again");
     assert_eq!(bodies(&by_key.await), ["b"]);
     assert_eq!(bodies(&by_id.await), ["b"]);
+    assert_eq!((made.await.code, made_group.await.code), (0, 0));
+    assert_eq!((topic.await.code, group_config.await.code), (0, 0), "they are there");
 }
 
 #[tokio::test]
