@@ -12,6 +12,7 @@ use crate::cluster::Cluster;
 use crate::faults::Nemesis;
 use crate::options::Options;
 use crate::rng::Rng;
+use crate::workload::CONSUMERS;
 
 /// Nanoseconds without a change after which nothing more is to be expected.
 const QUIET: u64 = 6_000_000_000;
@@ -160,7 +161,7 @@ impl Run {
         self.worker("reader").read();
         let members = 2;
         for n in 0..members {
-            self.worker(&format!("consumer-{n}")).consume("consumers", n, members);
+            self.worker(&format!("consumer-{n}")).consume(CONSUMERS, n, members);
         }
         for n in 0..2u64 {
             self.worker(&format!("storer-{n}")).store();

@@ -1,5 +1,6 @@
 //! What clients do: they speak the wire protocol from machines of their own, and write down what they saw.
 
+mod retries;
 mod settings;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,13 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use timbermq_check::history::{
-    Action, Batch, Consumed, End, Found, History, Located, MessageId, Micros, Operation, Outcome, PullStatus,
+    Action, Batch, End, Found, History, Located, MessageId, Micros, Operation, Outcome, PullStatus,
 };
 use timbermq_client::{
     BatchMessage, Client, ClientConfig, ClientError, Message, MessageQueue, PullResult, QueueChoice, RemotingCommand,
     RequestCode, SendRequest, TopicSettings,
 };
 use timbermq_env::Env;
+use timbermq_remoting::ResponseCode;
 use timbermq_remoting::body::{JsonBody, LockBatchRequest, LockBatchResponse};
 use timbermq_types::UnixMillis;
 
@@ -27,6 +29,8 @@ use crate::world::World;
 const PRODUCER: &str = "p";
 const SEQ: &str = "s";
 const ATTEMPT: &str = "a";
+/// The group of the consumers.
+pub const CONSUMERS: &str = "consumers";
 /// How long a consumer trusts a lock that it was granted: half of what the broker promises, as stock clients do.
 const LOCK_TRUST: Duration = Duration::from_secs(30);
 
@@ -486,6 +490,8 @@ impl Worker {
         self.recorder.done(&self.name, self.recorder.now(), Outcome::Ok, assign);
         // Local progress, as long as the consumer remembers it.
         let mut progress: Vec<Option<u64>> = vec![None; self.options.queues as usize];
+        let mut backs = Rng::new(self.options.seed, &format!("{}-backs", self.name));
+        let mut again = 0;
         while !self.stopped() && !queues.is_empty() {
             let q = *rng.pick(&queues);
             let at = queue(&topic, q);
@@ -499,20 +505,16 @@ impl Worker {
                 let answer = client.pull(&at, from as i64, 16, suspend).await;
                 if let Some(result) = self.note_pull(Some(&group), &at, from as i64, &[], invoke, answer) {
                     for message in &result.messages {
-                        let action = Action::Deliver {
-                            group: group.clone(),
-                            topic: topic.clone(),
-                            queue: q,
-                            found: found(message),
-                            consumed: Consumed::Done,
-                        };
-                        self.recorder.done(&self.name, self.recorder.now(), Outcome::Ok, action);
+                        self.consume_one(&client, &group, &topic, message, (&mut backs, 40)).await;
                     }
                     *slot = Some(unsigned(result.next));
                     if !result.messages.is_empty() && rng.chance(700) {
                         self.store_progress(&client, &group, &at, unsigned(result.next)).await;
                     }
                 }
+            }
+            if nth == 0 && self.hands_back() && backs.chance(300) {
+                self.consume_again(&client, &group, &mut again, &mut backs).await;
             }
             self.pause(&mut rng).await;
         }
@@ -684,7 +686,8 @@ impl Worker {
         self.clone().spawn("client.drain", async move {
             let client = self.client("readers");
             for (name, addr, harmed) in replicas {
-                for (t, q) in self.all_queues() {
+                let again = retries::topics(CONSUMERS).map(|topic| (topic, 0));
+                for (t, q) in self.all_queues().into_iter().chain(again) {
                     let mut tries = 0;
                     while !(self.drain_queue(&client, pass, &name, &addr, &t, q).await || harmed && tries > 20) {
                         tries += 1;
@@ -700,7 +703,12 @@ impl Worker {
         let at = queue(topic, q);
         let invoke = self.recorder.now();
         // An offset that cannot be there is answered with the bounds.
-        let Ok(probe) = client.pull_at(addr, &at, i64::MAX / 2, 1).await else { return false };
+        let probe = match client.pull_at(addr, &at, i64::MAX / 2, 1).await {
+            Ok(probe) => probe,
+            // Nobody has handed anything back.
+            Err(error) if error.code() == Some(ResponseCode::TOPIC_NOT_EXIST) && topic.starts_with('%') => return true,
+            Err(_) => return false,
+        };
         let (min, max) = (unsigned(probe.min), unsigned(probe.max));
         let mut messages = Vec::new();
         let mut from = min;
