@@ -9,7 +9,7 @@ use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::{Machine, View};
-use timbermq_types::LogPosition;
+use timbermq_types::{LogId, LogPosition};
 use tokio::sync::{Notify, mpsc};
 
 use crate::failure::Failure;
@@ -56,6 +56,8 @@ struct Shared {
     options: KeeperOptions,
     /// Held while the store is written.
     writing: tokio::sync::Mutex<()>,
+    /// The last entry of the part that was frozen last. Changed by who holds `writing`.
+    frozen: Mutex<Option<LogId>>,
     /// Told when there is much to write.
     full: Notify,
     /// Told when something was written.
@@ -73,6 +75,7 @@ impl Keeper {
             options,
             machine: Mutex::new(machine),
             writing: tokio::sync::Mutex::new(()),
+            frozen: Mutex::new(None),
             full: Notify::new(),
             room: Notify::new(),
         };
@@ -124,19 +127,25 @@ impl Keeper {
     async fn flush_locked(&self, durable: bool) -> io::Result<()> {
         // A part that an earlier, cancelled flush froze.
         self.write(durable).await?;
-        let applied = {
+        {
             let mut machine = self.machine();
             machine.rotate();
-            machine.applied().0
-        };
-        if let Some(applied) = applied.filter(|_| !planted(Bug::ApplyBeforeDurable)) {
-            // The store must never know of an entry that a power cut can take from the log.
-            self.shared.log.wait_synced(applied.index).await?;
+            self.set_frozen(machine.applied().0);
         }
         self.write(durable).await
     }
 
+    fn set_frozen(&self, applied: Option<LogId>) {
+        *self.shared.frozen.lock().unwrap_or_else(PoisonError::into_inner) = applied;
+    }
+
+    /// Writes the frozen part, if there is one.
     async fn write(&self, durable: bool) -> io::Result<()> {
+        let frozen = *self.shared.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(applied) = frozen.filter(|_| !planted(Bug::ApplyBeforeDurable)) {
+            // The store must never know of an entry that a power cut can take from the log.
+            self.shared.log.wait_synced(applied.index).await?;
+        }
         let store = self.machine().store();
         let written = self.shared.env.blocking("index.write", move || store.write_frozen(durable)).await;
         self.shared.room.notify_waiters();
@@ -147,6 +156,8 @@ impl Keeper {
     pub async fn install(&self, snapshot: timbermq_machine::Snapshot) -> io::Result<()> {
         let _writing = self.shared.writing.lock().await;
         self.write(false).await?;
+        // What is installed is in no log here.
+        self.set_frozen(None);
         self.with_machine("index.install", move |machine| {
             machine.install(&snapshot)?;
             machine.rotate();
@@ -162,10 +173,7 @@ impl Keeper {
     /// before the log is purged up to it.
     pub async fn keep_snapshot(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let write = move || match shared.view.current_snapshot().map_err(io::Error::other)? {
-            Some(snapshot) => snapshot_file::write(&*shared.env.disk, &shared.dir, &snapshot.dump),
-            None => Ok(()),
-        };
+        let write = move || snapshot_file::keep(&*shared.env.disk, &shared.dir, &shared.view);
         self.shared.env.blocking("replica.snapshot", write).await
     }
 
@@ -201,4 +209,66 @@ impl Keeper {
 
 fn passed(from: LogPosition, to: LogPosition) -> u64 {
     to.0.saturating_sub(from.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use timbermq_commitlog::{Entry, EntryKind, LogOptions};
+    use timbermq_env::{BoxFuture, Tasks};
+    use timbermq_machine::{EntryPlace, MemoryStore};
+    use timbermq_types::{LogIndex, Term};
+
+    use super::*;
+
+    type Work = Box<dyn FnOnce() + Send>;
+
+    /// A world without threads, whose log syncs when the test says so.
+    struct Stepped(Arc<dyn Tasks>);
+
+    impl Tasks for Stepped {
+        fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) {
+            self.0.spawn(name, future);
+        }
+        fn blocking(&self, _name: &'static str, work: Work) -> BoxFuture<'static, ()> {
+            work();
+            Box::pin(std::future::ready(()))
+        }
+        fn thread(&self, _name: &'static str, work: Work) -> Result<(), Work> {
+            Err(work)
+        }
+    }
+
+    /// What is in the store after a crash when two flushes of one entry were cancelled, and a third ended if the log was
+    /// synced.
+    fn written(is_synced: bool) -> Vec<(Vec<u8>, bytes::Bytes)> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut env = timbermq_host::env();
+        env.tasks = Arc::new(Stepped(Arc::clone(&env.tasks)));
+        let (log, recovery) = CommitLog::open(&env, dir.path(), LogOptions::default()).unwrap();
+        let mut writer = recovery.writer.unwrap();
+        let store = Arc::<MemoryStore>::default();
+        let mut machine = Machine::open(Arc::clone(&store) as _).unwrap();
+        let id = LogId { term: Term(1), index: LogIndex(0) };
+        let entry = Entry { id, kind: EntryKind::Blank, payload: bytes::Bytes::new() };
+        log.append(vec![entry], Box::new(|_| ())).unwrap();
+        let end = log.end_position();
+        machine.apply_blank(&EntryPlace { id, position: end, end }).unwrap();
+        let keeper = Keeper::new(env, log, machine, dir.path().to_owned(), KeeperOptions::default());
+        for _ in 0..2 {
+            assert!(keeper.flush(true).now_or_never().is_none(), "the entry is not synced");
+        }
+        if is_synced {
+            writer.step();
+            keeper.flush(true).now_or_never().expect("nothing to wait for").unwrap();
+        }
+        store.crash(0);
+        store.rows()
+    }
+
+    #[tokio::test]
+    async fn what_a_cancelled_flush_froze_is_not_written_before_the_log_is_synced_either() {
+        assert_eq!(written(false), []);
+        assert_ne!(written(true), []);
+    }
 }
