@@ -182,7 +182,7 @@ impl Replica {
         };
         let was_empty = log.last().is_none() && log.vote().is_none();
         let machine = rebuilt(&env, &config.data_dir, &log, machine).await?;
-        reconcile(&log, &machine).await?;
+        reconcile(&env, &config.data_dir, &log, &machine).await?;
         let applied = machine.applied().0;
         spec_event!(
             "started",
@@ -578,7 +578,6 @@ pub(crate) fn members_of(raft: &Raft) -> Vec<(NodeId, NodeAddr)> {
     membership.nodes().map(|(node, addr)| (NodeId(*node), addr.clone())).collect()
 }
 
-/// Brings log and index together, or says why they do not fit.
 /// The machine, brought to the snapshot when its store is empty although the log was purged: somebody deleted the index.
 /// What follows the snapshot is then applied again from the log.
 async fn rebuilt(env: &Env, dir: &Path, log: &CommitLog, mut machine: Machine) -> Result<Machine, StartError> {
@@ -599,7 +598,8 @@ async fn rebuilt(env: &Env, dir: &Path, log: &CommitLog, mut machine: Machine) -
     built.await.map_err(|source| StartError::Io { what: "rebuild the index from the snapshot".into(), source })
 }
 
-async fn reconcile(log: &CommitLog, machine: &Machine) -> Result<(), StartError> {
+/// Brings log and index together, or says why they do not fit.
+async fn reconcile(env: &Env, dir: &Path, log: &CommitLog, machine: &Machine) -> Result<(), StartError> {
     let (applied, _) = machine.applied();
     if let Some(applied) = applied {
         let last = log.last();
@@ -610,6 +610,10 @@ async fn reconcile(log: &CommitLog, machine: &Machine) -> Result<(), StartError>
             match machine.view().snapshot_mark() {
                 Some(mark) if mark.id == applied => {
                     tracing::warn!(mark = %mark.id, "replica.snapshot_installation_resumed");
+                    let (world, dir, view) = (env.clone(), dir.to_owned(), machine.view());
+                    let keep = move || snapshot_file::keep(&*world.disk, &dir, &view);
+                    let kept = env.blocking("replica.snapshot", keep).await;
+                    kept.map_err(|source| StartError::Io { what: "write the snapshot's file".into(), source })?;
                     let restarted = restart_log(log, mark.id, mark.end).await;
                     return restarted.map_err(|source| StartError::Io { what: "restart the log".into(), source });
                 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use timbermq_env::{Disk, OpenMode};
+use timbermq_machine::View;
 
 const NAME: &str = "snapshot";
 const MAGIC: [u8; 8] = *b"TMQSNAP1";
@@ -38,6 +39,17 @@ pub(crate) fn write(disk: &dyn Disk, dir: &Path, dump: &[u8]) -> io::Result<()> 
     drop(file);
     disk.rename(&next, &path(dir))?;
     disk.sync_dir(dir)
+}
+
+/// Replaces the file in `dir` by the current snapshot of `view`, if it has one.
+///
+/// # Errors
+/// The snapshot cannot be read, or the file not be written.
+pub(crate) fn keep(disk: &dyn Disk, dir: &Path, view: &View) -> io::Result<()> {
+    match view.current_snapshot().map_err(io::Error::other)? {
+        Some(snapshot) => write(disk, dir, &snapshot.dump),
+        None => Ok(()),
+    }
 }
 
 /// The dump in `dir`; `None` when there is no file.
