@@ -326,8 +326,10 @@ impl Run {
             }
         }
         let all: Vec<usize> = (0..self.cluster.nodes.len()).filter(|n| !self.cluster.nodes[*n].retired).collect();
-        if rebuild.chance(500) {
-            let node = &mut self.cluster.nodes[*rebuild.pick(&all)];
+        // Where the disk was harmed, what an index is made from may be gone.
+        let whole: Vec<usize> = all.iter().copied().filter(|n| !self.cluster.nodes[*n].harmed).collect();
+        if rebuild.chance(500) && !whole.is_empty() {
+            let node = &mut self.cluster.nodes[*rebuild.pick(&whole)];
             (node.store, node.rebuilt) = (Arc::default(), true);
         }
         self.start_what_is_down(&all);

@@ -48,7 +48,9 @@ const STEPS: &[Step] = &[
         about: "whole clusters in simulation, and that a seed repeats itself",
         limit_minutes: 15,
         black_box: false,
-        run: |ready, limit| own(ready, &["sim", "--seeds", "240", "--repeat", "20", "--minutes", "9", "--json"], limit),
+        run: |ready, limit| {
+            own(ready, &["sim", "--seeds", "1050", "--repeat", "20", "--minutes", "9", "--json"], limit)
+        },
     },
     Step {
         name: "checker",
