@@ -388,7 +388,7 @@ fn send(tables: &mut Tables, records: &[u8], position: LogPosition, tx: &mut Tx<
 fn keep_mark(tables: &mut Tables, place: &EntryPlace, at: UnixMillis, store: &dyn Store) -> MarkInfo {
     tables.locks.expire_all(at, store);
     let mark = MarkInfo { id: place.id, end: place.end, at };
-    let dump = tables.dump();
+    let dump = tables.dump_to_keep();
     tables.retention.add(mark, dump, store);
     mark
 }

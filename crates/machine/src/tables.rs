@@ -65,12 +65,21 @@ impl Tables {
 
     /// The small state without what depends on when a replica started: minimum offsets, marks, the snapshot.
     pub fn dump(&self) -> Bytes {
+        self.dump_with(true)
+    }
+
+    /// The same, for a mark.
+    pub fn dump_to_keep(&self) -> Bytes {
+        self.dump_with(!planted(Bug::SnapshotWithoutOffsets))
+    }
+
+    fn dump_with(&self, offsets: bool) -> Bytes {
         let mut dump = DumpWriter::new();
         self.meta.dump(&mut dump);
         self.topics.dump(&mut dump);
         self.queues.dump(&mut dump);
         self.groups.dump(&mut dump);
-        if !planted(Bug::SnapshotWithoutOffsets) {
+        if offsets {
             self.offsets.dump(&mut dump);
             self.locks.dump(&mut dump);
         }

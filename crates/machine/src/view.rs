@@ -250,7 +250,7 @@ impl View {
     /// CRC-32 of the small state. Equal on all replicas at equal [`applied`](Self::applied); costs as much as a mark.
     #[must_use]
     pub fn small_state_digest(&self) -> u32 {
-        crc32fast::hash(&self.shared.read().dump())
+        crc32fast::hash(retention::without_crc(&self.shared.read().dump()))
     }
 
     /// CRC-32 of everything: the small state, every row of every queue, every entry of the key index, marks and the
@@ -263,10 +263,10 @@ impl View {
         let tables = self.shared.read();
         let store = &*self.shared.store;
         let mut crc = crc32fast::Hasher::new();
-        crc.update(&tables.dump());
+        crc.update(retention::without_crc(&tables.dump()));
         for mark in tables.retention.snapshot().iter().chain(tables.retention.marks()) {
             crc.update(&crate::codec::encode(mark));
-            crc.update(&retention::read_dump(store, mark)?);
+            crc.update(retention::without_crc(&retention::read_dump(store, mark)?));
         }
         for (topic, queue) in tables.queues.all() {
             let Some(span) = tables.queues.span(topic.as_str(), queue) else { continue };

@@ -147,10 +147,11 @@ const TASKS: &[Task] = &[
     Task {
         name: "seeded-bugs",
         about: "plant known bugs and look which checks see them",
-        usage: "seeded-bugs [--only BUG...] [--layer LETTER...] [--budget-seconds N] [--json] [--record]",
+        usage: "seeded-bugs [--only BUG...] [--layer LETTER...] [--quick] [--budget-seconds N] [--json] [--record]",
         details: "  --only BUG...       plant these alone\n  \
                   --layer LETTER...   run only commands of these layers: U unit and property tests, C crash points, L loom,\n  \
                   \x20                   M models, T traces, F fuzzing, S simulation, J real processes\n  \
+                  --quick             a few seeds of the simulation for each bug\n  \
                   --budget-seconds N  start no command after so long\n  \
                   --json              leave the table out\n  \
                   --record            write the results into the documentation\n\n\

@@ -1,7 +1,8 @@
 //! Plants the bugs of the catalogue one by one and looks which layers of verification see them.
 //!
 //! For each bug and layer, `detectors` names the command that must fail with the bug and pass without it. A command counts
-//! only when its control run, without any bug, passes; a command that does not end in time has seen nothing.
+//! only when its control run, without any bug, passes; a command that does not end in time has seen nothing. A seed of the
+//! simulation counts only when the same seed passes without the bug.
 
 mod detectors;
 
@@ -19,10 +20,18 @@ use timbermq_bugs::{CATALOGUE, Entry, Layer, State, VARIABLE};
 
 use crate::run::kill_tree;
 use crate::workspace::{Workspace, cargo, without_cargo_variables};
-use detectors::{DETECTORS, Detector, How, MODEL};
+use detectors::{DETECTORS, Detector, How, MODEL, SIMULATION};
 
 /// Longest time of one command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
+/// Seeds of the simulation that a bug is looked for in.
+const SEEDS: u64 = 300;
+/// Time for the seeds of one bug.
+const SEEDS_LIMIT: Duration = Duration::from_secs(180);
+/// The same in a quick search.
+const SEEDS_QUICK: u64 = 12;
+const SEEDS_QUICK_LIMIT: Duration = Duration::from_secs(15);
+const SEEDS_AT_ONCE: u64 = 2;
 /// Where `--record` writes.
 const RECORD: &str = "crates/timbermq/docs/results/seeded-bugs.json";
 /// Linux tells processor times in hundredths of a second, whatever its own clock does.
@@ -35,6 +44,7 @@ struct Options {
     only: Vec<String>,
     layers: Vec<Layer>,
     budget: Option<Duration>,
+    quick: bool,
     json: bool,
     record: bool,
 }
@@ -46,6 +56,7 @@ impl Options {
         while let Some(arg) = args.next() {
             match arg.as_ref() {
                 "--json" => options.json = true,
+                "--quick" => options.quick = true,
                 "--record" => options.record = true,
                 "--only" => {
                     while let Some(name) = args.next_if(|arg| !arg.starts_with("--")) {
@@ -69,6 +80,12 @@ impl Options {
         Ok(options)
     }
 
+    /// How far the simulation searches for one bug with `left` of the budget.
+    fn search(&self, left: Duration) -> Search {
+        let (seeds, limit) = if self.quick { (SEEDS_QUICK, SEEDS_QUICK_LIMIT) } else { (SEEDS, SEEDS_LIMIT) };
+        Search { seeds, limit: limit.min(left) }
+    }
+
     fn wants(&self, layer: Layer) -> bool {
         self.layers.is_empty() || self.layers.contains(&layer)
     }
@@ -81,7 +98,10 @@ impl Options {
             (entry, all.filter(|detector| self.wants(detector.layer)).collect::<Vec<_>>())
         };
         // A search of one layer is only about the bugs that it is to see.
-        CATALOGUE.iter().filter(named).map(detectors).filter(|(_, detectors)| !detectors.is_empty()).collect()
+        let concerned = CATALOGUE.iter().filter(named).map(detectors).filter(|(_, detectors)| !detectors.is_empty());
+        let mut selected: Vec<_> = concerned.collect();
+        selected.sort_by_key(|(entry, _)| entry.number);
+        selected
     }
 }
 
@@ -91,8 +111,23 @@ struct Sighting {
     layer: Layer,
     by: String,
     cpu_s: f64,
+    /// The seed that failed and what it said, in simulation.
+    seed: Option<(u64, String)>,
     /// Why it counts as not seen; `None` when the bug was caught.
     missed: Option<String>,
+}
+
+/// How far the simulation searches for one bug.
+#[derive(Clone, Copy)]
+struct Search {
+    seeds: u64,
+    limit: Duration,
+}
+
+impl Sighting {
+    fn missed(detector: &Detector, cpu_s: f64, why: &str) -> Self {
+        Self { layer: detector.layer, by: detector.describe(), cpu_s, seed: None, missed: Some(why.to_owned()) }
+    }
 }
 
 /// One bug's row.
@@ -113,15 +148,22 @@ impl Row {
         layers
     }
 
-    /// Processor seconds of the cheapest command that saw it.
-    fn cpu_s(&self) -> Option<f64> {
-        self.caught().map(|sighting| sighting.cpu_s).min_by(f64::total_cmp)
+    /// Processor seconds until the simulation saw it.
+    fn simulated_cpu_s(&self) -> Option<f64> {
+        self.caught().find(|sighting| sighting.layer == Layer::Simulation).map(|sighting| sighting.cpu_s)
     }
 
     fn json(&self) -> Value {
         let caught: Vec<Value> = self
             .caught()
-            .map(|s| json!({"layer": s.layer.letter().to_string(), "cpu_s": round(s.cpu_s), "by": s.by}))
+            .map(|s| {
+                let mut row = json!({"layer": s.layer.letter().to_string(), "cpu_s": round(s.cpu_s), "by": s.by});
+                if let Some((seed, said)) = &s.seed {
+                    row["seed"] = (*seed).into();
+                    row["said"] = said.as_str().into();
+                }
+                row
+            })
             .collect();
         let missed: Vec<Value> = self
             .sightings
@@ -155,16 +197,24 @@ fn round(seconds: f64) -> f64 {
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let options = Options::parse(args)?;
     let started = Instant::now();
-    let mut bench = Bench::build(&options.selected())?;
-    let mut rows = Vec::new();
-    for (entry, detectors) in options.selected() {
-        let mut row = Row { entry, sightings: Vec::new() };
-        for detector in detectors {
-            let left = options.budget.map_or(COMMAND_LIMIT, |budget| budget.saturating_sub(started.elapsed()));
-            row.sightings.push(bench.look(entry, detector, left.min(COMMAND_LIMIT))?);
+    let selected = options.selected();
+    let mut bench = Bench::build(&selected)?;
+    let mut rows: Vec<Row> = selected.iter().map(|(entry, _)| Row { entry, sightings: Vec::new() }).collect();
+    // What is quick comes first, for all bugs: a budget that runs out then costs none of them all its layers.
+    for simulated in [false, true] {
+        for (row, (entry, detectors)) in rows.iter_mut().zip(&selected) {
+            let of_pass = |detector: &&&Detector| (detector.layer == Layer::Simulation) == simulated;
+            for detector in detectors.iter().filter(of_pass) {
+                let left = options.budget.map_or(COMMAND_LIMIT, |budget| budget.saturating_sub(started.elapsed()));
+                let sighting = match detector.how {
+                    _ if left.is_zero() => Sighting::missed(detector, 0.0, "not run: the budget is used up"),
+                    How::Simulation => bench.search(entry, detector, options.search(left))?,
+                    _ => bench.look(entry, detector, left.min(COMMAND_LIMIT))?,
+                };
+                eprintln!("{}", told(entry, &sighting));
+                row.sightings.push(sighting);
+            }
         }
-        eprintln!("{}", line(&row));
-        rows.push(row);
     }
     let summary = summary(&rows);
     if !options.json {
@@ -178,15 +228,20 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     Ok(if is_good(&rows, is_whole) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether every bug was caught, and in a search for all of them in all layers three quarters by two layers.
+/// How many of the bugs that are in the product, or of those that only specifications have, at least so many layers saw.
+fn count(rows: &[Row], in_product: bool, least: usize) -> usize {
+    rows.iter().filter(|row| row.entry.bug().is_some() == in_product && row.layers().len() >= least).count()
+}
+
+/// Whether every bug was caught, and in a search for all of them in all layers three quarters of those in the product by
+/// two layers.
 fn is_good(rows: &[Row], is_whole: bool) -> bool {
-    let by_two = rows.iter().filter(|row| row.layers().len() >= 2).count();
-    rows.iter().all(|row| !row.layers().is_empty()) && (!is_whole || by_two * 4 >= rows.len() * 3)
+    let by_two_is_enough = count(rows, true, 2) * 4 >= count(rows, true, 0) * 3;
+    rows.iter().all(|row| !row.layers().is_empty()) && (!is_whole || by_two_is_enough)
 }
 
 fn summary(rows: &[Row]) -> Value {
-    let count = |least: usize| rows.iter().filter(|row| row.layers().len() >= least).count();
-    let mut cpu: Vec<f64> = rows.iter().filter_map(Row::cpu_s).collect();
+    let mut cpu: Vec<f64> = rows.iter().filter_map(Row::simulated_cpu_s).collect();
     cpu.sort_unstable_by(f64::total_cmp);
     let absent: Vec<Value> = CATALOGUE
         .iter()
@@ -196,13 +251,24 @@ fn summary(rows: &[Row]) -> Value {
         })
         .collect();
     json!({
-        "total": rows.len(),
-        "caught": count(1),
-        "caught_by_two": count(2),
+        "total": count(rows, true, 0),
+        "caught": count(rows, true, 1),
+        "caught_by_two": count(rows, true, 2),
+        "modelled": count(rows, false, 0),
+        "modelled_caught": count(rows, false, 1),
+        "simulated": cpu.len(),
         "median_cpu_s": cpu.get(cpu.len() / 2).copied().map(round),
         "bugs": rows.iter().map(Row::json).collect::<Vec<_>>(),
         "absent": absent,
     })
+}
+
+/// One sighting as it happens.
+fn told(entry: &Entry, sighting: &Sighting) -> String {
+    let Sighting { layer, by, cpu_s, seed, missed } = sighting;
+    let verdict = missed.as_ref().map_or("seen".to_owned(), |why| format!("MISSED ({why})"));
+    let seed = seed.as_ref().map_or_else(String::new, |(seed, said)| format!(" {seed}: {said}"));
+    format!("{:>2} {:26} {} {cpu_s:6.1} s {verdict} by {by}{seed}", entry.number, entry.name, layer.letter())
 }
 
 fn line(row: &Row) -> String {
@@ -269,7 +335,7 @@ impl Bench {
         let mut tested: Vec<&str> = detectors()
             .filter_map(|detector| match detector.how {
                 How::Tests { package, .. } => Some(package),
-                How::Program { .. } | How::Model { .. } => None,
+                How::Simulation | How::Model { .. } => None,
             })
             .collect();
         tested.sort_unstable();
@@ -283,7 +349,7 @@ impl Bench {
         let mut programs: Vec<(&str, &str)> = detectors()
             .filter_map(|detector| match detector.how {
                 How::Tests { .. } => None,
-                How::Program { package, profile, .. } => Some((package, profile)),
+                How::Simulation => Some((SIMULATION, "verify")),
                 How::Model { .. } => Some((MODEL, "release")),
             })
             .collect();
@@ -318,17 +384,13 @@ impl Bench {
     /// Runs `detector` with the bug of `entry`, after its control run.
     fn look(&mut self, entry: &Entry, detector: &Detector, limit: Duration) -> Result<Sighting> {
         let by = detector.describe();
-        let missed =
-            |why: &str| Sighting { layer: detector.layer, by: by.clone(), cpu_s: 0.0, missed: Some(why.into()) };
-        if limit.is_zero() {
-            return Ok(missed("not run: the budget is used up"));
-        }
         if !self.controls.contains_key(&by) {
             let control = self.control(detector)?;
             self.controls.insert(by.clone(), control);
         }
         if let Some(Err(why)) = self.controls.get(&by) {
-            return Ok(missed(&format!("its control run without a bug does not pass: {why}")));
+            let why = format!("its control run without a bug does not pass: {why}");
+            return Ok(Sighting::missed(detector, 0.0, &why));
         }
         let mut command = self.command(detector, Some(entry.name))?;
         let (end, output, cpu_s) = self.observe(&mut command, limit)?;
@@ -336,7 +398,46 @@ impl Bench {
             End::Unfinished => Some("it did not end in time".to_owned()),
             End::Exited(status) => detector.judge(status, &output).err(),
         };
-        Ok(Sighting { layer: detector.layer, by, cpu_s, missed })
+        Ok(Sighting { layer: detector.layer, by, cpu_s, seed: None, missed })
+    }
+
+    /// Simulates seeds with the bug of `entry` until one fails that passes without it. Only the seeds with the bug count
+    /// as processor time.
+    fn search(&self, entry: &Entry, detector: &Detector, search: Search) -> Result<Sighting> {
+        let started = Instant::now();
+        let (mut from, mut cpu_s) = (1, 0.0);
+        while from <= search.seeds {
+            let left = search.limit.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            let (seeds, jobs) = ((search.seeds + 1 - from).to_string(), SEEDS_AT_ONCE.to_string());
+            let minutes = format!("{:.4}", left.as_secs_f64() / 60.0);
+            let mut command = self.command(detector, Some(entry.name))?;
+            command.args(["--from", &from.to_string(), "--seeds", &seeds, "--minutes", &minutes]);
+            command.args(["--jobs", &jobs, "--first-failure"]);
+            let (_, output, spent) = self.observe(&mut command, COMMAND_LIMIT)?;
+            cpu_s += spent;
+            let failed = failed_seeds(&output)?;
+            for (seed, said) in &failed {
+                if self.passes(detector, *seed)? {
+                    let seed = Some((*seed, said.clone()));
+                    return Ok(Sighting { layer: detector.layer, by: detector.describe(), cpu_s, seed, missed: None });
+                }
+            }
+            // These fail anyway.
+            let Some(last) = failed.iter().map(|(seed, _)| *seed).max() else { break };
+            from = last + 1;
+        }
+        Ok(Sighting::missed(detector, cpu_s, "no seed failed that passes without the bug"))
+    }
+
+    /// Whether a seed passes without a bug.
+    fn passes(&self, detector: &Detector, seed: u64) -> Result<bool> {
+        let mut command = self.command(detector, None)?;
+        command.args(["--from", &seed.to_string(), "--seeds", "1"]);
+        let (_, output, _) = self.observe(&mut command, COMMAND_LIMIT)?;
+        Ok(failed_seeds(&output)?.is_empty())
     }
 
     /// Without a bug the command must pass, and must have done what it is for.
@@ -366,8 +467,8 @@ impl Bench {
                 command.args(names).env("PROPTEST_RNG_SEED", "1").env("PROPTEST_MAX_SHRINK_ITERS", "0");
                 command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
             }
-            How::Program { args, .. } => {
-                command.args(args);
+            How::Simulation => {
+                command.args(["run", "--json"]);
             }
             How::Model { spec, bug: its_bug } => {
                 command.args(["find", "--spec", spec]);
@@ -401,6 +502,15 @@ impl Bench {
         let spent = children_seconds()? - before;
         Ok((end, String::from_utf8_lossy(&fs::read(&path)?).into_owned(), spent))
     }
+}
+
+/// The seeds that failed and the first thing that each said, by the last line of what the simulation wrote.
+fn failed_seeds(output: &str) -> Result<Vec<(u64, String)>> {
+    let last = output.lines().last().unwrap_or_default();
+    let totals: Value = serde_json::from_str(last).with_context(|| format!("the simulation ended with {last:?}"))?;
+    let failed = totals["failures"].as_array().context("the simulation names no failures")?;
+    let said = |row: &Value| row["failures"][0].as_str().unwrap_or_default().to_owned();
+    failed.iter().map(|row| Ok((row["seed"].as_u64().context("a failure without a seed")?, said(row)))).collect()
 }
 
 /// Package, target and path of what a message of cargo's says was built, if it is a program or, with `tests`, a test.
@@ -469,6 +579,7 @@ mod tests {
             layer: *layer,
             by: "x".into(),
             cpu_s: 2.0,
+            seed: None,
             missed: (!seen).then(|| "no".into()),
         };
         Row { entry: &CATALOGUE[0], sightings: layers.iter().map(sighting).collect() }
@@ -488,7 +599,33 @@ mod tests {
             (&summary["total"], &summary["caught"], &summary["caught_by_two"]),
             (&json!(3), &json!(2), &json!(1))
         );
-        assert_eq!(summary["median_cpu_s"], json!(2.0));
+        assert_eq!((&summary["simulated"], &summary["median_cpu_s"]), (&json!(0), &Value::Null));
+    }
+
+    #[test]
+    fn bugs_that_only_specifications_have_are_counted_apart_and_the_median_is_that_of_the_simulation() {
+        let seen = |seconds: f64| {
+            let mut row = row(&[(Layer::Unit, true), (Layer::Simulation, true)]);
+            row.sightings[1].cpu_s = seconds;
+            row
+        };
+        let modelled =
+            CATALOGUE.iter().find(|entry| matches!(entry.state, State::Modelled(_))).expect("there are some");
+        let modelled = Row { entry: modelled, sightings: row(&[(Layer::Model, true)]).sightings };
+        let rows = [seen(3.0), modelled, seen(9.0), seen(4.0)];
+        let summary = summary(&rows);
+        let figures = ["total", "caught_by_two", "modelled", "modelled_caught", "simulated"].map(|key| &summary[key]);
+        assert_eq!(figures, [&json!(3), &json!(3), &json!(1), &json!(1), &json!(3)]);
+        assert_eq!(summary["median_cpu_s"], json!(4.0));
+        assert!(is_good(&rows, true));
+    }
+
+    #[test]
+    fn the_last_line_of_the_simulation_names_the_seeds_that_failed() {
+        let output =
+            "seed 4 failed\n{\"seeds\": 9, \"failures\": [{\"seed\": 4, \"failures\": [\"I1: lost\", \"I3\"]}]}\n";
+        assert_eq!(failed_seeds(output).expect("readable"), [(4, "I1: lost".to_owned())]);
+        assert!(failed_seeds("9 seeds, 0 failed\n").is_err());
     }
 
     #[test]

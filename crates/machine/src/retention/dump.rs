@@ -62,6 +62,11 @@ impl DumpWriter {
     }
 }
 
+/// A dump without its own checksum, for digests: the CRC of bytes that end with their CRC is the same for all bytes.
+pub(crate) fn without_crc(dump: &[u8]) -> &[u8] {
+    dump.split_last_chunk::<CRC_BYTES>().map_or(dump, |(body, _)| body)
+}
+
 /// Key and value.
 type DumpRow<'a> = (&'a [u8], &'a [u8]);
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use timbermq_types::{LogId, LogIndex, LogPosition, UnixMillis};
 
 pub use command::{Mark, Trim};
-pub(crate) use dump::{DumpWriter, rows};
+pub(crate) use dump::{DumpWriter, rows, without_crc};
 pub use dump::{Snapshot, SnapshotError};
 
 use crate::codec::{self, Encoded};

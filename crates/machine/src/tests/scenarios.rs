@@ -117,6 +117,24 @@ fn stored_offsets_go_back_only_on_request() {
 }
 
 #[test]
+fn digests_tell_states_apart_that_differ_in_an_offset_even_if_only_a_mark_knows() {
+    let digests = |offset: u64, then: u64| {
+        let mut bench = Bench::with_topic("t", 1);
+        bench.reply(commit(offset, true));
+        bench.reply(Mark {});
+        bench.reply(commit(then, true));
+        let view = bench.machine.view();
+        (view.small_state_digest(), view.state_digest().unwrap())
+    };
+    let (small, all) = digests(3, 5);
+    assert_eq!(digests(3, 5), (small, all));
+    for (offset, then) in [(3, 6), (4, 5)] {
+        let (other_small, other_all) = digests(offset, then);
+        assert!(other_small != small && other_all != all, "{offset} then {then}");
+    }
+}
+
+#[test]
 fn a_lock_lasts_until_its_expiry_and_a_new_leader_lets_it_live() {
     let mut bench = Bench::with_topic("t", 1);
     assert!(granted(&bench.reply(lock("a"))));

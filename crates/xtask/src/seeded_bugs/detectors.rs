@@ -23,9 +23,8 @@ pub enum How {
         /// Tests, or with a `::` at the end modules of tests.
         names: &'static [&'static str],
     },
-    /// A program that ends with 1 when it finds a violation, and with 0 when it does not; the bug is planted by the
-    /// environment.
-    Program { package: &'static str, profile: &'static str, args: &'static [&'static str] },
+    /// Seeds of the simulation, until one fails that passes without the bug.
+    Simulation,
     /// A specification, which has the bug under a name of its own.
     Model { spec: &'static str, bug: &'static str },
 }
@@ -38,7 +37,7 @@ impl Detector {
                 let target = if target == "lib" { String::new() } else { format!(" --test {target}") };
                 format!("{package}{target} {}", names.join(" "))
             }
-            How::Program { package, args, .. } => format!("{package} {}", args.join(" ")),
+            How::Simulation => SIMULATION.to_owned(),
             How::Model { spec, bug } => format!("{MODEL} find --spec {spec} --bug {bug}"),
         }
     }
@@ -48,7 +47,7 @@ impl Detector {
         let dir = |package: &'static str| package.strip_prefix("timbermq-").unwrap_or(package);
         match self.how {
             How::Tests { package, target, .. } => (dir(package), target),
-            How::Program { package, .. } => (dir(package), package),
+            How::Simulation => (dir(SIMULATION), SIMULATION),
             How::Model { .. } => (dir(MODEL), MODEL),
         }
     }
@@ -60,7 +59,7 @@ impl Detector {
             // What is not a failed test must be the end of the process: something died of the bug.
             (How::Tests { .. }, None) => Ok(()),
             (How::Tests { .. }, Some(_)) if output.contains("test result: FAILED") => Ok(()),
-            (How::Program { .. } | How::Model { .. }, Some(1)) => Ok(()),
+            (How::Model { .. }, Some(1)) => Ok(()),
             (_, code) => Err(format!("it ended with {code:?}, which is no verdict")),
         }
     }
@@ -102,15 +101,10 @@ const fn crash(names: &'static [&'static str]) -> Detector {
     tests(Layer::Crash, "timbermq-commitlog", "lib", names)
 }
 
-/// Seeds of the simulation, until one fails.
-const SIMULATED: Detector = Detector {
-    layer: Layer::Simulation,
-    how: How::Program {
-        package: "timbermq-sim",
-        profile: "verify",
-        args: &["run", "--seeds", "200", "--minutes", "1", "--first-failure", "--jobs", "2", "--json"],
-    },
-};
+/// The program that simulates clusters.
+pub const SIMULATION: &str = "timbermq-sim";
+
+const SIMULATED: Detector = Detector { layer: Layer::Simulation, how: How::Simulation };
 
 /// For each bug of the catalogue that can be had, by name.
 pub const DETECTORS: &[(&str, &[Detector])] = &[
