@@ -338,11 +338,11 @@ fn files(seeds: &mut Vec<Seed>) {
         seal = seal.u64(word);
     }
     add(seeds, "log_format", &[6], &seal.u32(0).0);
-    let mut hard = fields().u32(0x5348_4d54).u32(1);
-    for word in [77, 5, 7, 3, 2, 1, 1, 9, 1, 3, 40, 4096, 8192, 6, 5000, 2, 0, 0, 0] {
+    let mut hard = fields().u32(0x5348_4d54).u32(2);
+    for word in [77, 5, 7, 3, 2, 1, 1, 9, 1, 3, 40, 4096, 8192, 6, 5000, 2, 1, 4096, 7] {
         hard = hard.u64(word);
     }
-    add(seeds, "log_format", &[7], &hard.0);
+    add(seeds, "log_format", &[7], &hard.u64(0).u32(0).u32(0).0);
 
     let mut snapshot = vec![0; 20];
     snapshot.extend(b"dump");

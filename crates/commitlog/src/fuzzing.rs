@@ -3,12 +3,18 @@
 //! Each decodes bytes and encodes them again; `None` when they are refused.
 
 use crate::frame::{self, Context, FRAME_HEADER_BYTES, FrameHeader};
-use crate::hard_state::HardState;
+use crate::hard_state::{self, HardState};
 use crate::seal::Seal;
-use crate::segment::SegmentHeader;
+use crate::segment::{self, SegmentHeader};
 
 /// Bytes of a frame's header.
 pub const FRAME_HEAD: usize = FRAME_HEADER_BYTES;
+/// Bytes of a segment's header, the checksum last.
+pub const SEGMENT_HEAD: usize = segment::USED_BYTES;
+/// Bytes of a copy of the hard state, the checksum last.
+pub const HARD_STATE: usize = hard_state::USED_BYTES;
+/// Bytes from one copy of the hard state to the next.
+pub const HARD_STATE_STRIDE: usize = hard_state::SLOT_STRIDE as usize;
 
 /// The frame at the front of `bytes`, when it has the right checksum in a segment of this `seed`.
 #[must_use]

@@ -22,10 +22,10 @@ use crate::frame::{EPOCH_MAX, REACHED_MAX};
 const MAGIC: u32 = 0x5348_4d54; // "TMHS"
 const VERSION: u32 = 2;
 const SLOT_BYTES: usize = 512;
-const SLOT_STRIDE: u64 = 4096;
+pub(crate) const SLOT_STRIDE: u64 = 4096;
 /// Bytes from the slots to their copies.
 const COPY_STRIDE: u64 = 2 * SLOT_STRIDE;
-const USED_BYTES: usize = 176;
+pub(crate) const USED_BYTES: usize = 176;
 
 /// File name of the hard state in the log's directory.
 pub(crate) const FILE_NAME: &str = "hardstate";

@@ -17,7 +17,7 @@ use crate::frame::{EPOCH_MAX, REACHED_MAX};
 pub(crate) const HEADER_BYTES: u64 = 4096;
 const MAGIC: u32 = 0x4753_4d54; // "TMSG"
 const VERSION: u32 = 1;
-const USED_BYTES: usize = 96;
+pub(crate) const USED_BYTES: usize = 96;
 const SUFFIX: &str = ".log";
 const SPARE_PREFIX: &str = "spare-";
 

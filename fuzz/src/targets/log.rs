@@ -18,28 +18,33 @@ const SEED: u32 = 7;
 
 /// The first byte picks the format and says whether the checksum is to be made right; the rest is the bytes.
 pub(super) fn format(input: &[u8]) {
+    let (again, bytes) = format_of(input);
+    if let Some(encoded) = again(&bytes) {
+        assert_eq!(again(&encoded), Some(encoded));
+    }
+}
+
+/// What decodes and encodes again, and the bytes for it.
+fn format_of(input: &[u8]) -> (fn(&[u8]) -> Option<Vec<u8>>, Vec<u8>) {
     let mut input = Input::new(input);
     let mode = input.byte();
     let mut bytes = input.rest().to_vec();
-    let again: fn(&[u8]) -> Option<Vec<u8>> = match mode & 3 {
-        0 => |bytes| fuzzing::frame(bytes, SEED),
-        1 => fuzzing::segment_header,
-        2 => fuzzing::seal,
-        _ => fuzzing::hard_state,
-    };
     if mode & 4 == 4 {
         match mode & 3 {
             0 => sign_frame(&mut bytes),
-            1 => sign(&mut bytes, 96),
+            1 => sign(&mut bytes, fuzzing::SEGMENT_HEAD),
             2 => {
                 let len = bytes.len();
                 sign(&mut bytes, len);
             }
-            _ => sign(&mut bytes, 160),
+            _ => sign(&mut bytes, fuzzing::HARD_STATE),
         }
     }
-    if let Some(encoded) = again(&bytes) {
-        assert_eq!(again(&encoded), Some(encoded));
+    match mode & 3 {
+        0 => (|bytes| fuzzing::frame(bytes, SEED), bytes),
+        1 => (fuzzing::segment_header, bytes),
+        2 => (fuzzing::seal, bytes),
+        _ => (fuzzing::hard_state, bytes),
     }
 }
 
@@ -48,6 +53,11 @@ fn sign(bytes: &mut [u8], len: usize) {
     if let Some((body, crc)) = bytes.get_mut(..len).and_then(|bytes| bytes.split_last_chunk_mut::<4>()) {
         *crc = crc32fast::hash(body).to_le_bytes();
     }
+}
+
+/// Gives each copy of the hard state the checksum that belongs to it.
+fn sign_hard_state(file: &mut [u8]) {
+    file.chunks_mut(fuzzing::HARD_STATE_STRIDE).for_each(|copy| sign(copy, fuzzing::HARD_STATE));
 }
 
 /// Gives a frame the length that is there and the checksum that belongs to it.
@@ -246,14 +256,9 @@ fn damage(disk: &SimDisk, input: &mut Input<'_>, forge: bool) -> bool {
     if forge && let Some(content) = disk.content(path) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         disk.edit(path, |bytes| match &*name {
-            "hardstate" => {
-                sign(bytes, 160);
-                if let Some(second) = bytes.get_mut(4096..) {
-                    sign(second, 160);
-                }
-            }
+            "hardstate" => sign_hard_state(bytes),
             _ if name.ends_with(".seal") => sign(bytes, content.len()),
-            _ => sign(bytes, 96),
+            _ => sign(bytes, fuzzing::SEGMENT_HEAD),
         });
     }
     disk::contents(disk, &dir()) != before
@@ -375,5 +380,39 @@ mod tests {
         assert_eq!(fuzzing::frame(&bytes, SEED), None);
         sign_frame(&mut bytes);
         assert!(fuzzing::frame(&bytes, SEED).is_some_and(|frame| frame.starts_with(&bytes)));
+    }
+
+    #[test]
+    fn a_seed_of_every_format_is_read() {
+        let mut read = [0; 4];
+        for seed in crate::seeds::all().expect("the captured frames are there") {
+            if seed.target == "log_format" {
+                let (again, bytes) = format_of(&seed.input);
+                assert!(again(&bytes).is_some(), "{:?}", seed.input);
+                read[usize::from(seed.input[0] & 3)] += 1;
+            }
+        }
+        assert!(read.iter().all(|count| *count > 0), "{read:?}");
+    }
+
+    #[test]
+    fn a_forged_hard_state_is_signed_in_every_copy() {
+        let history = History::new(options(false));
+        history.log.save_vote(Vote { term: Term(3), node: None, committed: false }, Box::new(|_| {}));
+        let History { disk, writer, log, .. } = history;
+        writer.finish();
+        drop(log);
+        let path = dir().join("hardstate");
+        // The term of the vote, which may be any number.
+        let term = 32;
+        disk.edit(&path, |bytes| {
+            bytes.chunks_mut(fuzzing::HARD_STATE_STRIDE).for_each(|copy| copy[term] ^= 8);
+        });
+        let before = disk.content(&path).expect("it is there");
+        assert!(before.chunks(fuzzing::HARD_STATE_STRIDE).all(|copy| fuzzing::hard_state(copy).is_none()));
+        disk.edit(&path, |bytes| sign_hard_state(bytes));
+        let signed = disk.content(&path).expect("it is there");
+        let intact = signed.chunks(fuzzing::HARD_STATE_STRIDE).filter(|copy| fuzzing::hard_state(copy).is_some());
+        assert_eq!(intact.count(), 4);
     }
 }

@@ -43,9 +43,6 @@ pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<
 /// Longest first frame: whoever has not said who it is gets no more memory than that.
 pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 
-/// Room made for a frame before any of it has come.
-const ROOM_BYTES: usize = 64 << 10;
-
 /// Cuts a byte stream into frames.
 pub(crate) struct FrameReader {
     buffer: BytesMut,
@@ -92,7 +89,7 @@ impl FrameReader {
         if self.buffer.len() < 4 + len {
             // A length is only a promise: as much again as has come, so that what is held is what was sent.
             let missing = 4 + len - self.buffer.len();
-            self.buffer.reserve(missing.min(self.buffer.len().max(ROOM_BYTES)));
+            self.buffer.reserve(missing.min(self.buffer.len()));
             return Ok(None);
         }
         self.buffer.advance(4);
@@ -166,7 +163,7 @@ mod tests {
         let mut arrived = reader.buffer.len();
         for _ in 0..20 {
             assert_eq!(reader.take().unwrap(), None);
-            assert!(reader.buffer.capacity() <= 4 * arrived.max(ROOM_BYTES), "{} bytes", reader.buffer.capacity());
+            assert!(reader.buffer.capacity() <= 4 * arrived, "{} bytes", reader.buffer.capacity());
             reader.buffer.extend_from_slice(&[0; 5000]);
             arrived += 5000;
         }
