@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use timbermq_env::{Env, OpenMode};
+use timbermq_env::{Disk, Env, OpenMode};
 use timbermq_types::{NodeId, Slot};
 
 use crate::wire::{Malformed, Reader, Writer};
@@ -111,6 +111,26 @@ impl Identity {
     }
 }
 
+/// A data directory that was used before has no log any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "data directory {} was used before, but its log is gone. This replica must not vote again under its node id: restore \
+     the log, or let it rejoin with an empty data directory under a new node id", .0.display()
+)]
+pub struct LogGone(PathBuf);
+
+/// Makes sure that the log of the data directory `dir`, in its subdirectory `log`, is there if it ever was. To be called
+/// before the log is opened, which would begin a new one.
+///
+/// # Errors
+/// It is gone. A replica's votes and acknowledgements are in its log: without it, the group would count on promises that
+/// nobody remembers.
+pub fn expect_log(disk: &dyn Disk, dir: &Path, log: &str) -> Result<(), LogGone> {
+    let was_used = disk.open(&dir.join(FILE), OpenMode::Read).is_ok();
+    let has_log = disk.list(&dir.join(log)).is_ok_and(|files| !files.is_empty());
+    if was_used && !has_log { Err(LogGone(dir.to_owned())) } else { Ok(()) }
+}
+
 /// A small file `[crc u32][bytes]`: `None` when it is not there, the problem when it is damaged.
 pub(crate) fn read_checked(env: &Env, path: &Path) -> io::Result<Option<Result<Bytes, &'static str>>> {
     let file = match env.disk.open(path, OpenMode::Read) {
@@ -146,4 +166,24 @@ pub(crate) fn write_checked(env: &Env, dir: &Path, name: &str, bytes: &[u8]) -> 
     drop(file);
     env.disk.rename(&new, &path)?;
     env.disk.sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_used_directory_without_its_log_is_refused() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let disk = timbermq_host::env_on(runtime.handle().clone()).disk;
+        let dir = tempfile::tempdir().unwrap();
+        let check = || expect_log(&*disk, dir.path(), "log");
+        assert_eq!(check(), Ok(()), "a new directory");
+        std::fs::write(dir.path().join(FILE), "x").unwrap();
+        assert!(check().unwrap_err().to_string().contains("its log is gone"));
+        std::fs::create_dir(dir.path().join("log")).unwrap();
+        assert!(check().is_err(), "an empty log directory is no log");
+        std::fs::write(dir.path().join("log").join("hardstate"), "x").unwrap();
+        assert_eq!(check(), Ok(()));
+    }
 }

@@ -46,7 +46,7 @@ mod wire;
 pub use config::{Member, ReplicaConfig, Retention, Timing};
 pub use effects::{Effects, Notice};
 pub use failure::ReplicaFailure;
-pub use identity::IdentityError;
+pub use identity::{IdentityError, LogGone, expect_log};
 pub use keeper::KeeperOptions;
 pub use membership::{MemberStatus, NodeAddr};
 pub use proposer::ProposeError;

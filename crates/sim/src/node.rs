@@ -2,7 +2,7 @@
 //! simulated machines.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub const CLUSTER: &str = "sim";
 pub const GROUP: &str = "broker-a";
 /// Where a replica keeps its data.
 pub const DATA_DIR: &str = "/data";
+/// Where its log is in there.
+const LOG: &str = "log";
 /// Where its log is.
 pub const LOG_DIR: &str = "/data/log";
 /// Port for clients.
@@ -169,14 +171,13 @@ pub async fn run_replica(process: ReplicaProcess, life: SharedLife) {
 
 async fn start_replica(process: &ReplicaProcess) -> Result<(Running, oneshot::Receiver<()>), String> {
     let env = &process.env;
-    let dir = PathBuf::from(DATA_DIR);
-    let log_dir = dir.join("log");
+    let log_dir = Path::new(LOG_DIR);
     // What reading a log takes.
     env.sleep(Duration::from_millis(20) + process.pace.delay()).await;
-    check_log(env).map_err(|reason| format!("data directory: {reason}"))?;
-    env.disk.create_dir_all(&log_dir).map_err(|error| format!("cannot make the data directory: {error}"))?;
+    timbermq_replica::expect_log(&*env.disk, Path::new(DATA_DIR), LOG).map_err(|gone| gone.to_string())?;
+    env.disk.create_dir_all(log_dir).map_err(|error| format!("cannot make the data directory: {error}"))?;
     let (log, recovery) =
-        CommitLog::open(env, &log_dir, log_options(&process.options)).map_err(|error| format!("log: {error}"))?;
+        CommitLog::open(env, log_dir, log_options(&process.options)).map_err(|error| format!("log: {error}"))?;
     let (ended, writer_ended) = oneshot::channel();
     if let Some(mut writer) = recovery.writer {
         let (sleeper, pace) = (env.clone(), Arc::clone(&process.pace));
@@ -199,14 +200,6 @@ async fn start_replica(process: &ReplicaProcess) -> Result<(Running, oneshot::Re
         .await
         .map_err(|error| format!("broker: {error}"))?;
     Ok((Running { replica, broker: Arc::new(broker) }, writer_ended))
-}
-
-/// As the program does before it opens anything: a directory that was used and has no log any more is refused.
-fn check_log(env: &Env) -> Result<(), String> {
-    let dir = PathBuf::from(DATA_DIR);
-    let was_used = env.disk.open(&dir.join("identity"), timbermq_env::OpenMode::Read).is_ok();
-    let has_log = env.disk.list(&dir.join("log")).is_ok_and(|files| !files.is_empty());
-    if was_used && !has_log { Err("it was used before, but its log is gone".into()) } else { Ok(()) }
 }
 
 /// Runs a NameServer until its process is killed.
