@@ -35,6 +35,13 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", about: "lints, warnings are errors", limit_minutes: 45, black_box: false, run: clippy },
     Step { name: "test", about: "tests of all packages", limit_minutes: 60, black_box: false, run: test },
     Step { name: "loom", about: "all interleavings of timbermq-sync", limit_minutes: 30, black_box: false, run: loom },
+    Step {
+        name: "orderings",
+        about: "each memory ordering weakened must fail a test",
+        limit_minutes: 15,
+        black_box: false,
+        run: |ready, limit| own(ready, &["loom", "--weaken", "--json"], limit),
+    },
     Step { name: "doc", about: "documentation and its links", limit_minutes: 30, black_box: false, run: doc },
     Step {
         name: "deny",
@@ -58,6 +65,41 @@ const STEPS: &[Step] = &[
         limit_minutes: 10,
         black_box: false,
         run: checker,
+    },
+    Step {
+        name: "crashes",
+        about: "images of the log and of RocksDB after crashes anywhere",
+        limit_minutes: 15,
+        black_box: false,
+        run: crashes,
+    },
+    Step {
+        name: "bugs",
+        about: "bugs planted one at a time, each of which must be seen",
+        limit_minutes: 20,
+        black_box: false,
+        run: |ready, limit| own(ready, &["seeded-bugs", "--json"], limit),
+    },
+    Step {
+        name: "models",
+        about: "specifications explored by two engines, and what simulated clusters did held against them",
+        limit_minutes: 20,
+        black_box: false,
+        run: |ready, limit| own(ready, &["models", "--json"], limit),
+    },
+    Step {
+        name: "fuzz",
+        about: "every decoder of untrusted bytes fuzzed",
+        limit_minutes: 25,
+        black_box: false,
+        run: |ready, limit| own(ready, &["fuzz", "--seconds", "20", "--json"], limit),
+    },
+    Step {
+        name: "tsan",
+        about: "tests with threads under the thread sanitizer",
+        limit_minutes: 25,
+        black_box: false,
+        run: |ready, limit| own(ready, &["tsan", "--json"], limit),
     },
     Step {
         name: "clients",
@@ -243,6 +285,18 @@ fn checker(ready: &Ready, limit: Duration) -> Result<Outcome> {
     let mut command = ready.cargo();
     command.args(["run", "--quiet", "--release", "--package", "timbermq-check"]).args(selftest);
     figures(ready, "checker", &mut command, limit)
+}
+
+fn crashes(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let run = |package: &str, example: &str, args: &[&str]| {
+        let mut command = ready.cargo();
+        command.args(["run", "--quiet", "--release", "--package", package, "--example", example, "--"]);
+        figures(ready, &example.replace('_', "-"), command.args(args), limit)
+    };
+    match run("timbermq-commitlog", "crash_points", &["--samples", "4", "--recovering-every", "13", "--json"])? {
+        Outcome::Ran { success: true, .. } => run("timbermq-index", "crash_images", &["--images", "500", "--json"]),
+        failed => Ok(failed),
+    }
 }
 
 fn fmt(ready: &Ready, limit: Duration) -> Result<Outcome> {
