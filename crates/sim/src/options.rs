@@ -204,6 +204,12 @@ impl Options {
         options
     }
 
+    /// Whether messages may go while the run goes on.
+    #[must_use]
+    pub fn retains_less(&self) -> bool {
+        self.retention_bytes > 0 || self.retention_ms > 0
+    }
+
     /// Time for one thing that must happen once nothing is broken any more.
     #[must_use]
     pub fn patience(&self) -> Duration {

@@ -82,10 +82,17 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "models",
-        about: "specifications explored by two engines, and what simulated clusters did held against them",
+        about: "specifications explored by two engines",
         limit_minutes: 20,
         black_box: false,
         run: |ready, limit| own(ready, &["models", "--json"], limit),
+    },
+    Step {
+        name: "traces",
+        about: "what simulated replicas did, held against a specification",
+        limit_minutes: 20,
+        black_box: false,
+        run: |ready, limit| own(ready, &["traces", "--json"], limit),
     },
     Step {
         name: "fuzz",
