@@ -224,10 +224,12 @@ mod tests {
 
     #[test]
     fn a_registration_is_not_inflated_to_many_times_its_length() {
-        let stream = deflate(&vec![b' '; 32 << 20]);
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&vec![b' '; 32 << 20]).expect("memory takes it");
+        let stream = encoder.finish().expect("memory takes it");
         let (read, usage) = measured(|| RegisterBrokerBody::decode(&stream, true, 479));
         assert!(read.is_err());
         // Twice, because the buffer doubles, and the state of zlib.
-        assert!(usage.peak <= (4 << 20) + 512 * stream.len(), "{} for {}", usage.peak, stream.len());
+        assert!(usage.peak <= (4 << 20) + 256 * stream.len(), "{} for {}", usage.peak, stream.len());
     }
 }

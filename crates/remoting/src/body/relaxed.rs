@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 64;
 /// Objects and lists that a text of any length may have.
 const CONTAINERS_FREE: usize = 64;
 /// Bytes of text for each further one. Bodies have some 40 and more; an empty object of three bytes would stand for a
-/// struct of two hundred, and a frame full of them for gigabytes.
+/// struct of two hundred, and a frame full of them for a gigabyte.
 const CONTAINER_BYTES: usize = 24;
 
 /// Reads a value.
