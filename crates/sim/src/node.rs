@@ -119,7 +119,6 @@ fn replica_config(process: &ReplicaProcess) -> ReplicaConfig {
             mark_bytes: options.mark_bytes,
             check_interval: Duration::from_secs(2),
             disk_watermark: 1.0,
-            ..Retention::default()
         },
         keeper: KeeperOptions {
             interval: Duration::from_millis(options.index_interval_ms),

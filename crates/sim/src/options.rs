@@ -198,7 +198,8 @@ impl Options {
         };
         // Ages are those of the leader's clock: with clocks that are wrong nobody could say what was old enough.
         let clocks = [FaultGroup::ClockJump, FaultGroup::ClockDrift];
-        if seed % 3 == 0 && options.retention_bytes == 0 && clocks.iter().all(|group| !options.faults.contains(group)) {
+        let are_right = clocks.iter().all(|group| !options.faults.contains(group));
+        if are_right && options.retention_bytes == 0 && seed.is_multiple_of(3) {
             options.retention_ms = 6000;
         }
         options
