@@ -511,7 +511,15 @@ fn failed_seeds(output: &str) -> Result<Vec<(u64, String)>> {
     let last = output.lines().last().unwrap_or_default();
     let totals: Value = serde_json::from_str(last).with_context(|| format!("the simulation ended with {last:?}"))?;
     let failed = totals["failures"].as_array().context("the simulation names no failures")?;
-    let said = |row: &Value| row["failures"][0].as_str().unwrap_or_default().to_owned();
+    // Where a dependency's source lies is different on every machine.
+    let place = |word: &str| {
+        word.rsplit_once("/registry/src/")
+            .map_or(word.to_owned(), |(_, path)| path.split_once('/').map_or(path, |(_, path)| path).to_owned())
+    };
+    let said = |row: &Value| {
+        let said = row["failures"][0].as_str().unwrap_or_default();
+        said.split(' ').map(place).collect::<Vec<_>>().join(" ")
+    };
     failed.iter().map(|row| Ok((row["seed"].as_u64().context("a failure without a seed")?, said(row)))).collect()
 }
 
@@ -627,6 +635,9 @@ mod tests {
         let output =
             "seed 4 failed\n{\"seeds\": 9, \"failures\": [{\"seed\": 4, \"failures\": [\"I1: lost\", \"I3\"]}]}\n";
         assert_eq!(failed_seeds(output).expect("readable"), [(4, "I1: lost".to_owned())]);
+        let panicked =
+            r#"{"failures": [{"seed": 1, "failures": ["at /h/.cargo/registry/src/index-1/a-1/src/b.rs:3:1: no"]}]}"#;
+        assert_eq!(failed_seeds(panicked).expect("readable"), [(1, "at a-1/src/b.rs:3:1: no".to_owned())]);
         assert!(failed_seeds("9 seeds, 0 failed\n").is_err());
     }
 
