@@ -220,6 +220,15 @@ fn binary_keeps_empty_values_and_drops_nameless_fields() {
 }
 
 #[test]
+fn binary_does_not_write_what_it_would_not_read() {
+    let mut command = RemotingCommand { serialize: SerializeType::Binary, ..RemotingCommand::request(RequestCode(1)) };
+    command.ext.set("a", "1");
+    let plain = command.to_frame().unwrap();
+    command.ext.set("", "nameless");
+    assert_eq!(command.to_frame().unwrap(), plain);
+}
+
+#[test]
 fn what_binary_cannot_hold_is_written_as_json() {
     for code in [200_050, 40_000, -40_000] {
         let command =
