@@ -159,6 +159,9 @@ impl Run {
             self.worker(&format!("producer-{n}")).produce();
         }
         self.worker("reader").read();
+        for n in 0..2 {
+            self.worker(&format!("listener-{n}")).listen();
+        }
         let members = 2;
         for n in 0..members {
             self.worker(&format!("consumer-{n}")).consume(CONSUMERS, n, members);

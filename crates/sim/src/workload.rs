@@ -1,5 +1,6 @@
 //! What clients do: they speak the wire protocol from machines of their own, and write down what they saw.
 
+mod broadcast;
 mod retries;
 mod settings;
 
@@ -261,7 +262,8 @@ impl Worker {
                     batch: None,
                     offset: ack.map(|ack| unsigned(ack.offset)),
                     resends: 0,
-                    ordered: false,
+                    // A producer sends one after the other, and what it sends later it numbers higher.
+                    ordered: true,
                 },
             )
         });
@@ -295,7 +297,7 @@ impl Worker {
                 batch: Some(Batch { id, part, of }),
                 offset: ack.as_ref().map(|ack| unsigned(ack.offset) + u64::from(part)),
                 resends: 0,
-                ordered: false,
+                ordered: true,
             };
             self.recorder.done(&self.name, invoke, outcome, action);
         }
