@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use timbermq_client::{Client, ClientConfig, ClientError, MessageQueue, QueueChoice, SendRequest, TopicSettings};
+use timbermq_client::{
+    Client, ClientConfig, ClientError, MessageQueue, QueueChoice, SendAck, SendRequest, TopicSettings,
+};
 use tokio::runtime::Runtime;
 
 /// Request code by which a replica tells digests of its log and state.
@@ -221,20 +223,33 @@ impl Admin {
 
     /// Sends message `seq` of `pid`, once.
     pub fn send(&self, topic: &str, queue: u32, pid: &str, seq: u64, timeout: Duration) -> SendOutcome {
-        let mut request = SendRequest::new(topic, body(pid, seq, 200));
-        request.queue = QueueChoice::Queue { broker_name: None, queue_id: i32::try_from(queue).unwrap_or(0) };
-        request.tags = Some(tag(seq).to_owned());
-        request.keys = vec![format!("{pid}-{seq}")];
-        request.properties = vec![("pid".into(), pid.into()), ("seq".into(), seq.to_string())];
-        request.timeout = timeout;
-        match self.runtime.block_on(self.client.send(request)) {
-            Ok(ack) => match (u32::try_from(ack.queue.queue_id), u64::try_from(ack.offset)) {
-                (Ok(queue), Ok(offset)) => SendOutcome::Stored { queue, offset },
-                _ => SendOutcome::Unknown,
-            },
-            Err(error) if error.is_unknown() => SendOutcome::Unknown,
-            Err(_) => SendOutcome::NotStored,
-        }
+        outcome(self.runtime.block_on(self.client.send(request(topic, queue, pid, seq, timeout))))
+    }
+
+    /// Sends message `seq` of `pid` again and again, until it is acknowledged or the time is up.
+    pub fn send_with_retry(&self, topic: &str, queue: u32, pid: &str, seq: u64, timeout: Duration) -> SendOutcome {
+        outcome(self.runtime.block_on(self.client.send_with_retry(request(topic, queue, pid, seq, timeout))))
+    }
+}
+
+fn request(topic: &str, queue: u32, pid: &str, seq: u64, timeout: Duration) -> SendRequest {
+    let mut request = SendRequest::new(topic, body(pid, seq, 200));
+    request.queue = QueueChoice::Queue { broker_name: None, queue_id: i32::try_from(queue).unwrap_or(0) };
+    request.tags = Some(tag(seq).to_owned());
+    request.keys = vec![format!("{pid}-{seq}")];
+    request.properties = vec![("pid".into(), pid.into()), ("seq".into(), seq.to_string())];
+    request.timeout = timeout;
+    request
+}
+
+fn outcome(answer: Result<SendAck, ClientError>) -> SendOutcome {
+    match answer {
+        Ok(ack) => match (u32::try_from(ack.queue.queue_id), u64::try_from(ack.offset)) {
+            (Ok(queue), Ok(offset)) => SendOutcome::Stored { queue, offset },
+            _ => SendOutcome::Unknown,
+        },
+        Err(error) if error.is_unknown() => SendOutcome::Unknown,
+        Err(_) => SendOutcome::NotStored,
     }
 }
 
