@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+mod bench;
 mod check;
 mod cli;
 mod cluster;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Topic(command) => topic::run(&global, command),
         Command::Group(command) => group::run(&global, command),
         Command::Message(command) => message::run(&global, command),
+        Command::Bench(args) => bench::run(&global, &args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
