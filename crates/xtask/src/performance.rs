@@ -124,7 +124,7 @@ fn circumstances(figures: &Value) -> String {
     if !changed.is_empty() {
         let _ = writeln!(
             text,
-            "\nThe machine was not the same at the beginning and at the end ({}): only the ratios say something.",
+            "\nThe machine was not the same at the beginning and at the end ({}): even the ratios are rough.",
             changed.join("; ")
         );
     }
