@@ -89,6 +89,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_is_shared_by_the_connections() {
+        // Of the messages 0 to 9, the first of three connections has 0, 3, 6 and 9.
+        let left = |index| Schedule::new(1_000, index, 3).left_before(10_000_000);
+        assert_eq!([left(0), left(1), left(2)], [4, 3, 3]);
+    }
+
+    #[test]
     fn a_rate_that_does_not_divide_a_second_does_not_drift() {
         let mut schedule = Schedule::new(7, 0, 1);
         let mut count = 0;
