@@ -55,9 +55,7 @@ const STEPS: &[Step] = &[
         about: "whole clusters in simulation, and that a seed repeats itself",
         limit_minutes: 15,
         black_box: false,
-        run: |ready, limit| {
-            own(ready, &["sim", "--seeds", "1050", "--repeat", "20", "--minutes", "9", "--json"], limit)
-        },
+        run: sim,
     },
     Step {
         name: "checker",
@@ -285,6 +283,14 @@ fn figures(ready: &Ready, name: &str, command: &mut Command, limit: Duration) ->
 fn own(ready: &Ready, args: &[&str], limit: Duration) -> Result<Outcome> {
     let program = env::current_exe().context("cannot name this program")?;
     figures(ready, args[0], Command::new(program).args(args), limit)
+}
+
+fn sim(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let mut args = vec!["sim", "--seeds", "1050", "--repeat", "20", "--minutes", "9", "--json"];
+    if RECORDING.load(Ordering::Relaxed) {
+        args.push("--record");
+    }
+    own(ready, &args, limit)
 }
 
 fn checker(ready: &Ready, limit: Duration) -> Result<Outcome> {
