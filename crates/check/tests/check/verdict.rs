@@ -1,6 +1,8 @@
 //! Valid, invalid, unknown: and unknown is never a pass.
 
-use timbermq_check::history::{Action, End, FaultKind, Found, MessageId, NEVER, Operation, Outcome, PullStatus};
+use timbermq_check::history::{
+    Action, ConfigKind, End, FaultKind, Found, MessageId, NEVER, Operation, Outcome, PullStatus,
+};
 use timbermq_check::{History, Id, Options, Verdict, check};
 
 /// A history of one producer, whose messages stand where their acknowledgements say.
@@ -339,4 +341,57 @@ fn every_time_at_which_two_own_a_queue_is_found() {
     }
     let report = check(&history, &Options { rebalance_within: 100, ..Options::default() });
     assert_eq!(report.row(Id::new(13)).violations, 2, "{report}");
+}
+
+#[test]
+fn what_a_replica_lacked_in_an_earlier_pass_it_may_have_got_since() {
+    let mut history = sends(20, true);
+    let Action::Drain { pass, max, to, messages, .. } = &mut history.operations_mut().last_mut().unwrap().action else {
+        panic!()
+    };
+    let whole = messages.clone();
+    (*pass, *max, *to) = (0, 19, 19);
+    messages.truncate(19);
+    assert_eq!(check(&history, &Options::default()).row(Id::new(1)).violations, 1, "the only pass");
+    let (observer, topic) = (history.name("observer"), history.name("t"));
+    let again = Action::Drain { pass: 1, topic, queue: 0, min: 0, max: 20, from: 0, to: 20, messages: whole };
+    history.push(Operation::new(observer, 2_000_000, 2_000_010, again));
+    let report = check(&history, &Options::default());
+    assert_eq!(report.row(Id::new(1)).verdict, Verdict::Valid, "{report}");
+}
+
+#[test]
+fn a_setting_that_was_replaced_and_is_read_is_shown_with_both_values() {
+    let mut history = sends(20, true);
+    let (kind, name) = (ConfigKind::Topic, || "t".to_owned());
+    let put = |value: &str| Action::PutConfig { kind, name: name(), value: Some(value.to_owned()) };
+    let get = |value: Option<&str>| Action::GetConfig { kind, name: name(), value: value.map(str::to_owned) };
+    for (at, action) in [(0, put("a")), (10, put("b")), (20, get(Some("b"))), (30, get(Some("a"))), (40, get(None))] {
+        history.push_named(Operation::new("o".to_owned(), at, at + 5, action));
+    }
+    let report = check(&history, &Options::default());
+    let words: Vec<&str> = report.row(Id::new(23)).anomalies.iter().map(|anomaly| &*anomaly.words).collect();
+    let read_as =
+        |value: &str, at: &str| format!(r#"the topic t was set to "b" at 0.000015 s, and read as {value} at {at}"#);
+    assert_eq!(words, [read_as(r#""a""#, "0.000030 s"), read_as("nothing", "0.000040 s")]);
+}
+
+/// Of two grants that overlap either may have come first, as long as one could end before the other began.
+#[test]
+fn a_short_grant_within_the_making_of_another_is_no_second_holder() {
+    for (short_until, expected) in [(18, Verdict::Valid), (60, Verdict::Invalid)] {
+        let mut history = sends(20, true);
+        let lock = |client: &str, until| Action::Lock {
+            group: "g".to_owned(),
+            topic: "t".to_owned(),
+            queue: 0,
+            client: client.to_owned(),
+            granted: true,
+            until: Some(until),
+        };
+        history.push_named(Operation::new("a".to_owned(), 10, 20, lock("a", 100)));
+        history.push_named(Operation::new("b".to_owned(), 12, 16, lock("b", short_until)));
+        let report = check(&history, &Options::default());
+        assert_eq!(report.row(Id::new(15)).verdict, expected, "{report}");
+    }
 }
