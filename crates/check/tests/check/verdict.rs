@@ -1,7 +1,7 @@
 //! Valid, invalid, unknown: and unknown is never a pass.
 
 use timbermq_check::history::{
-    Action, ConfigKind, End, FaultKind, Found, MessageId, NEVER, Operation, Outcome, PullStatus,
+    Action, ConfigKind, Consumed, End, FaultKind, Found, MessageId, NEVER, Operation, Outcome, PullStatus,
 };
 use timbermq_check::{History, Id, Options, Verdict, check};
 
@@ -393,5 +393,56 @@ fn a_short_grant_within_the_making_of_another_is_no_second_holder() {
         history.push_named(Operation::new("b".to_owned(), 12, 16, lock("b", short_until)));
         let report = check(&history, &Options::default());
         assert_eq!(report.row(Id::new(15)).verdict, expected, "{report}");
+    }
+}
+
+/// What returns at the very moment at which another begins may have come after it.
+#[test]
+fn a_reset_that_returns_as_a_store_begins_may_have_come_second() {
+    for (reset_returned, expected) in [(15, Verdict::Valid), (14, Verdict::Invalid)] {
+        let mut history = sends(20, true);
+        let (group, topic) = (|| "g".to_owned(), || "t".to_owned());
+        let mut note = |invoke: u64, returned: u64, action: Action<String>| {
+            history.push_named(Operation::new("c".to_owned(), invoke, returned, action));
+        };
+        note(
+            10,
+            reset_returned,
+            Action::StoreOffset { group: group(), topic: topic(), queue: 0, offset: 2, reset: true },
+        );
+        note(15, 20, Action::StoreOffset { group: group(), topic: topic(), queue: 0, offset: 5, reset: false });
+        note(30, 35, Action::QueryOffset { group: group(), topic: topic(), queue: 0, offset: Some(2) });
+        let sweep_only = Options { search_calls_max: 0, ..Options::default() };
+        let report = check(&history, &sweep_only);
+        assert_eq!(report.row(Id::new(11)).verdict, expected, "{report}");
+    }
+}
+
+#[test]
+fn what_was_handed_back_has_arrived_where_it_came_again() {
+    for came_again in [true, false] {
+        let mut history = sends(20, true);
+        let (group, message) = (|| "g".to_owned(), || MessageId { producer: "p".to_owned(), seq: 3, attempt: 0 });
+        let deliver = |topic: &str, offset, reconsume, consumed| Action::Deliver {
+            group: group(),
+            topic: topic.to_owned(),
+            queue: 0,
+            found: Found { reconsume, ..Found::new(offset, message()) },
+            consumed,
+        };
+        let mut note = |at: u64, action: Action<String>| {
+            history.push_named(Operation::new("c".to_owned(), at, at + 5, action));
+        };
+        note(300, deliver("t", 3, 0, Consumed::Later));
+        note(310, Action::SendBack { group: group(), message: message(), reconsume: 0, max_reconsume: 3 });
+        if came_again {
+            note(320, deliver("%RETRY%g", 0, 1, Consumed::Done));
+        }
+        let report = check(&history, &Options::default());
+        let expected = match came_again {
+            true => Verdict::Valid,
+            false => Verdict::Unknown("the retry topic of g was not drained".into()),
+        };
+        assert_eq!(report.row(Id::new(14)).verdict, expected, "{report}");
     }
 }
