@@ -446,3 +446,16 @@ fn what_was_handed_back_has_arrived_where_it_came_again() {
         assert_eq!(report.row(Id::new(14)).verdict, expected, "{report}");
     }
 }
+
+#[test]
+fn a_queue_that_works_at_the_very_end_of_the_time_for_it_works_in_time() {
+    for (returned, expected) in [(600, true), (601, false)] {
+        let mut history = sends(20, true);
+        let fault = Action::Fault { kind: FaultKind::Network, detail: None, nodes: vec![] };
+        history.push_named(Operation::new("nemesis".to_owned(), 200, 500, fault));
+        let service = Action::Service { topic: "t".to_owned(), queue: 0 };
+        history.push_named(Operation::new("observer".to_owned(), 510, returned, service));
+        let report = check(&history, &Options { recover_within: 100, ..Options::default() });
+        assert_eq!(report.is_valid(), expected, "{report}");
+    }
+}
