@@ -14,8 +14,9 @@ use timbermq_check::{Id, check};
 
 use crate::admin::{Admin, Digest};
 use crate::cluster::{Cluster, Options, tail};
+use crate::dice::Dice;
 use crate::monotonic::{now_ms, now_us};
-use load::{Load, QUEUES, TOPIC, found};
+use load::{Load, QUEUES, TOPIC};
 use report::{Report, WriteGaps};
 
 /// How long a write may take to succeed again after a kill.
@@ -57,20 +58,6 @@ const OBSERVER: &str = "failover";
 /// What a run must have exercised, whatever else it did.
 const REQUIRED: [u8; 13] = [1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 26, 27, 31];
 
-/// A small seeded generator: the same seed gives the same kills.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self, below: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below.max(1)
-    }
-}
-
 /// Runs and prints; whether the run is valid, or invalid where it must be.
 ///
 /// # Errors
@@ -92,19 +79,19 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
     admin.create_topic(TOPIC, QUEUES)?;
     let load = Load::start(&admin, dir, args.own_only)?;
     load.wait_warm(Duration::from_secs(60))?;
-    let mut dice = Dice(args.seed);
+    let mut dice = Dice::new(args.seed);
     let mut kills = Vec::new();
     let begin = now_us();
     let mut facts: Vec<Operation<String>> = Vec::new();
     for round in 0..args.rounds {
-        std::thread::sleep(Duration::from_millis(1_000 + dice.next(1_500)));
+        std::thread::sleep(Duration::from_millis(1_000 + dice.below(1_500)));
         let victims = choose(&cluster, &admin, &mut dice, round, args)?;
         let (at, killed_at) = (now_ms(), now_us());
         for victim in &victims {
             cluster.kill(*victim)?;
         }
         kills.push(at);
-        let rest = Duration::from_millis(300 + dice.next(1_700));
+        let rest = Duration::from_millis(300 + dice.below(1_700));
         std::thread::sleep(rest);
         for victim in &victims {
             cluster.restart(*victim)?;
@@ -215,7 +202,7 @@ fn choose(cluster: &Cluster, admin: &Admin, dice: &mut Dice, round: u32, args: &
     }
     let mut victims = vec![leader];
     if round % 4 == 3 && cluster.len() > 1 {
-        let step = 1 + usize::try_from(dice.next(cluster.len() as u64 - 1)).unwrap_or(0);
+        let step = 1 + usize::try_from(dice.below(cluster.len() as u64 - 1)).unwrap_or(0);
         victims.push((leader + step) % cluster.len());
     }
     Ok(victims)
@@ -266,7 +253,7 @@ fn drain(admin: &Admin) -> Result<Vec<Operation<String>>> {
             for message in read {
                 ensure!(message.offset >= at, "{TOPIC}/{queue} gave {} when asked for {at}", message.offset);
                 at = message.offset + 1;
-                messages.push(found(&message));
+                messages.push(message);
             }
         }
         let max = max.max(at);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use timbermq_check::history::{Action, Consumed, Found, MessageId, NEVER, Operation, Outcome, PullStatus};
 
 use super::{Kind, LastAck, Seen};
-use crate::admin::{Admin, Read, SendOutcome};
+use crate::admin::{Admin, SendOutcome};
 use crate::driver::Driver;
 use crate::monotonic::{now_ms, now_us};
 use crate::stock::{STOCK, clients_dir};
@@ -187,12 +187,6 @@ fn us(ms: &Value) -> Option<u64> {
     ms.as_f64().map(|ms| (ms * 1e3) as u64)
 }
 
-/// A message as the checkers want it.
-pub(crate) fn found(message: &Read) -> Found<String> {
-    let id = MessageId { producer: message.pid.clone(), seq: message.seq, attempt: 0 };
-    Found { intact: message.intact, ..Found::new(message.offset, id) }
-}
-
 /// One of our producers: a send after the other, the queues in turn. A send that failed or whose outcome is unknown is
 /// not repeated; the next message is sent.
 fn produce(namesrv: &str, id: &str, stop: &AtomicBool, last_ack: &LastAck) -> Operations {
@@ -247,7 +241,7 @@ fn consume(namesrv: &str, id: &str, share: u32, stop: &AtomicBool) -> Operations
                 from,
                 tags: Vec::new(),
                 status: PullStatus::Read,
-                messages: messages.iter().map(found).collect(),
+                messages,
                 next,
                 bounds: None,
             };

@@ -1,0 +1,146 @@
+//! A consumer group whose members come and go.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use timbermq_check::history::{Action, Consumed, Outcome};
+use timbermq_tests::content;
+
+use super::{Bench, QUEUES, TOPIC, Worker, Workload, unsigned};
+
+/// Name of the group.
+const CONSUMERS: &str = "jepsen-consumers";
+
+/// Members that consume, leave, come back and take over each other's queues.
+pub(super) struct Group;
+
+impl Workload for Group {
+    fn name(&self) -> &'static str {
+        "group"
+    }
+
+    fn about(&self) -> &'static str {
+        "a consumer group with members coming and going: unseen messages, progress moved back"
+    }
+
+    fn required(&self) -> &'static [u8] {
+        &[1, 2, 3, 4, 6, 7, 8, 11, 12]
+    }
+
+    fn consumers(&self) -> Option<&'static str> {
+        Some(CONSUMERS)
+    }
+
+    fn start(&self, bench: &Bench) {
+        let producers = bench.share(60);
+        for n in 0..producers {
+            let worker = bench.worker(&format!("producer-{n}"));
+            bench.spawn(super::queue::produce(worker));
+        }
+        let members: Members = Arc::default();
+        let count = bench.clients.saturating_sub(producers).max(2);
+        for n in 0..count {
+            let worker = bench.worker_of(&format!("consumer-{n}"), CONSUMERS);
+            bench.spawn(consume(worker, n, Arc::clone(&members)));
+        }
+    }
+}
+
+/// Who is there: what members of real groups learn from the broker.
+type Members = Arc<Mutex<BTreeSet<u32>>>;
+
+/// The share of member `me` among those who are there.
+fn share(members: &Members, me: u32) -> Vec<u32> {
+    let members = members.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(place) = members.iter().position(|member| *member == me) else { return Vec::new() };
+    (0..QUEUES).filter(|queue| *queue as usize % members.len() == place).collect()
+}
+
+async fn consume(mut worker: Worker, me: u32, members: Members) {
+    worker.make_group(CONSUMERS).await;
+    while !worker.bench.stopped() {
+        members.lock().unwrap_or_else(PoisonError::into_inner).insert(me);
+        member(&mut worker, me, &members).await;
+        members.lock().unwrap_or_else(PoisonError::into_inner).remove(&me);
+        let now = worker.now();
+        worker.done(now, Outcome::Ok, Action::Leave { group: CONSUMERS.to_owned() });
+        let away = Duration::from_millis(worker.dice.range(200, 3_000));
+        // One is always there, and at the end all are.
+        if me > 0 && !worker.bench.stopped() {
+            worker.env.sleep(away).await;
+        }
+    }
+}
+
+/// One stay in the group.
+async fn member(worker: &mut Worker, me: u32, members: &Members) {
+    let join = Action::Join {
+        group: CONSUMERS.to_owned(),
+        topic: TOPIC.to_owned(),
+        broadcast: false,
+        tags: Vec::new(),
+        from_first: true,
+        lock_client: None,
+    };
+    let now = worker.now();
+    worker.done(now, Outcome::Ok, join);
+    let stay = if me == 0 { u64::MAX } else { worker.dice.range(3_000_000, 12_000_000) };
+    let mut mine: Vec<u32> = Vec::new();
+    let mut progress: [Option<u64>; QUEUES as usize] = [None; QUEUES as usize];
+    while !worker.bench.stopped() && worker.now() - now < stay {
+        let share = share(members, me);
+        if share != mine {
+            // What is new is begun where the group stands, not where this member once was.
+            for queue in share.iter().filter(|queue| !mine.contains(queue)) {
+                progress[*queue as usize] = None;
+            }
+            mine = share;
+            let assign = Action::Assign { group: CONSUMERS.to_owned(), topic: TOPIC.to_owned(), queues: mine.clone() };
+            worker.done(worker.now(), Outcome::Ok, assign);
+        }
+        let at = worker.dice.index(mine.len());
+        if let Some(queue) = mine.get(at).copied() {
+            step(worker, queue, &mut progress[queue as usize]).await;
+        }
+        worker.pause().await;
+    }
+}
+
+async fn step(worker: &mut Worker, queue: u32, progress: &mut Option<u64>) {
+    if progress.is_none() {
+        *progress = worker.ask_progress(CONSUMERS, queue).await.map(|stored| stored.unwrap_or(0));
+    }
+    let Some(from) = *progress else { return };
+    let suspend = Some(Duration::from_millis(worker.dice.below(800)));
+    let Some(pulled) = worker.pull(Some(CONSUMERS), queue, from, suspend, None).await else { return };
+    for message in &pulled.messages {
+        let action = Action::Deliver {
+            group: CONSUMERS.to_owned(),
+            topic: TOPIC.to_owned(),
+            queue,
+            found: content::found(message),
+            consumed: Consumed::Done,
+        };
+        worker.done(worker.now(), Outcome::Ok, action);
+    }
+    let next = unsigned(pulled.next);
+    *progress = Some(next);
+    if !pulled.messages.is_empty() && worker.dice.percent(80) {
+        worker.store_progress(CONSUMERS, queue, next).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_all_members_are_all_queues_once() {
+        let members: Members = Arc::new(Mutex::new([0, 2, 5].into()));
+        let mut all: Vec<u32> = [0, 2, 5].iter().flat_map(|member| share(&members, *member)).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..QUEUES).collect::<Vec<_>>());
+        assert!(share(&members, 1).is_empty(), "who is not there has nothing");
+    }
+}
