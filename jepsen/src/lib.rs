@@ -7,10 +7,12 @@
 
 pub mod cluster;
 pub mod disk;
+pub mod edn;
 pub mod namespace;
 pub mod nemesis;
 pub mod process;
 pub mod recorder;
+pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod schedule;

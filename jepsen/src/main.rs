@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 use timbermq_check::Verdict;
-use timbermq_jepsen::run::{Finished, Options, power_cuts};
+use timbermq_jepsen::run::{Finished, Options};
 use timbermq_jepsen::{nemesis, run, sandbox, workload};
 
 #[derive(Parser)]
@@ -26,6 +26,11 @@ struct Args {
 enum Command {
     /// One run.
     Run(RunArgs),
+    /// Judges a run again that left its history in a directory, and writes its report again.
+    Report {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Workloads and nemeses: what there is, what cannot be had here, what is left out.
     List,
 }
@@ -86,6 +91,13 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             list();
             Ok(ExitCode::SUCCESS)
         }
+        Command::Report { dir } => {
+            let mut finished = Finished::read(&dir)?;
+            finished.record.options.dir = dir;
+            finished.write_report()?;
+            print!("{}", finished.judged);
+            Ok(code(&finished.verdict()))
+        }
         Command::Run(args) => {
             let options = options(&args)?;
             if !sandbox::is_inside() {
@@ -97,8 +109,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             }
             sandbox::tie_to_parent();
             let finished = run::run(&options)?;
-            keep(&finished)?;
-            println!("{}", finished.judged);
+            finished.keep()?;
+            finished.write_report()?;
+            print!("{}", finished.judged);
+            eprintln!("history, logs and report: {}", options.dir.display());
             if args.json {
                 println!("{}", summary(&finished));
             }
@@ -147,29 +161,21 @@ fn options(args: &RunArgs) -> Result<Options> {
     })
 }
 
-fn keep(finished: &Finished) -> Result<()> {
-    let dir = &finished.options.dir;
-    let file = std::fs::File::create(dir.join("history.jsonl"))?;
-    finished.recorder.history().write_jsonl(std::io::BufWriter::new(file))?;
-    eprintln!("history, logs and report: {}", dir.display());
-    Ok(())
-}
-
 fn summary(finished: &Finished) -> Value {
     let judged = &finished.judged;
     json!({
         "verdict": finished.verdict().word(),
         "why": match finished.verdict() { Verdict::Unknown(why) => Some(why), _ => None },
-        "seed": finished.options.seed,
+        "seed": finished.record.options.seed,
         "ops": judged.operations,
         "ok": judged.outcomes.ok,
         "fail": judged.outcomes.fail,
         "unknown": judged.outcomes.unknown,
         "acked": judged.sends.ok,
-        "faults": finished.ledger.iter().filter(|fault| fault.detail.is_some()).count(),
-        "power_cuts": power_cuts(&finished.ledger),
+        "faults": finished.faults().count(),
+        "power_cuts": finished.power_cuts(),
         "violations": judged.violations(),
-        "dir": finished.options.dir,
+        "dir": finished.record.options.dir,
     })
 }
 

@@ -1,5 +1,8 @@
 //! One run: boot, warm up, faults, heal, drain, check.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use timbermq_check::history::{Action, FaultKind, Micros, Operation, Origin, Outcome};
+use timbermq_check::history::{Action, FaultKind, History, Micros, Operation, Origin, Outcome, Reader};
 use timbermq_check::{Id, Verdict};
 use timbermq_client::{Client, RemotingCommand, RequestCode, TopicSettings};
 use timbermq_remoting::ResponseCode;
@@ -16,10 +19,11 @@ use timbermq_tests::content;
 use timbermq_tests::dice::Dice;
 
 use crate::cluster::{self, Cluster, GROUP, Settings, Status, Statuses};
+use crate::edn;
 use crate::nemesis::{self, Nemesis, Strike};
 use crate::recorder::Recorder;
 use crate::schedule::{Planned, plan};
-use crate::workload::{self, Bench, QUEUES, TOPIC, Workload, message_queue};
+use crate::workload::{self, Bench, QUEUES, SEND_TIMEOUT, TOPIC, Workload, message_queue};
 
 /// How long the cluster may take to come up.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
@@ -27,6 +31,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(60);
 const SERVE_LIMIT: Duration = Duration::from_secs(60);
 /// Within which time it must. Microseconds.
 const RECOVER_WITHIN: Micros = 30_000_000;
+/// How long a request may stay without an answer. Microseconds.
+const ANSWER_WITHIN: Micros = 20_000_000;
 /// How long the replicas may take to become equal.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long clients may take to end; every request has a shorter timeout.
@@ -129,33 +135,117 @@ pub struct Ledger {
     pub to: Micros,
 }
 
-/// Everything that is known after a run.
-pub struct Finished {
+/// What is kept of a run beside its history.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
     /// What it was to be.
     pub options: Options,
-    /// What everybody saw.
-    pub recorder: Recorder,
     /// What the replicas said of themselves.
     pub samples: Vec<Sample>,
     /// The faults.
     pub ledger: Vec<Ledger>,
-    /// Begin and end of the load.
+    /// Begin and end of the load, in microseconds of the history.
     pub load: (Micros, Micros),
-    /// What the checkers say.
-    pub judged: timbermq_check::Report,
     /// What stopped the run before its end.
     pub broken: Option<String>,
 }
 
+/// A run with its history and what the checkers say of it.
+#[derive(Debug)]
+pub struct Finished {
+    /// The run.
+    pub record: Record,
+    /// What everybody saw.
+    pub history: History,
+    /// What the checkers say.
+    pub judged: timbermq_check::Report,
+}
+
+/// The file of a run's [`Record`].
+const RECORD: &str = "run.json";
+/// The file of its history.
+const HISTORY: &str = "history.jsonl";
+
 impl Finished {
-    /// The verdict of the whole: a run that stopped before its end is not valid.
+    /// Has the checkers judge a run.
+    #[must_use]
+    pub fn judge(record: Record, history: History) -> Self {
+        let mut required: BTreeSet<Id> = [26, 30, 31].map(Id::new).into();
+        for workload in record.options.workloads() {
+            required.extend(workload.required().iter().copied().map(Id::new));
+        }
+        if record.ledger.iter().any(|fault| fault.nemesis == "power-all" && fault.detail.is_some()) {
+            required.insert(Id::new(28));
+        }
+        let options = timbermq_check::Options {
+            required,
+            recover_within: RECOVER_WITHIN,
+            answer_within: Some(ANSWER_WITHIN),
+            ok_min: OK_MIN,
+            ..timbermq_check::Options::default()
+        };
+        let judged = timbermq_check::check(&history, &options);
+        Self { record, history, judged }
+    }
+
+    /// The verdict of the whole: a run that stopped before its end, or whose faults did not happen, is not valid.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        match (self.judged.verdict(), &self.broken) {
-            (Verdict::Invalid, _) => Verdict::Invalid,
-            (_, Some(why)) => Verdict::Unknown(why.clone()),
-            (verdict, None) => verdict.clone(),
+        if *self.judged.verdict() == Verdict::Invalid {
+            return Verdict::Invalid;
         }
+        if let Some(why) = &self.record.broken {
+            return Verdict::Unknown(why.clone());
+        }
+        let struck: BTreeSet<&str> = self.faults().map(|fault| fault.nemesis.as_str()).collect();
+        let planned: BTreeSet<&str> = self.record.ledger.iter().map(|fault| fault.nemesis.as_str()).collect();
+        if let Some(missed) = planned.difference(&struck).next() {
+            return Verdict::Unknown(format!("{missed} never had anything to hit"));
+        }
+        if struck.is_empty() && !self.record.options.nemeses.is_empty() {
+            return Verdict::Unknown("the run was too short for a fault".to_owned());
+        }
+        self.judged.verdict().clone()
+    }
+
+    /// The faults that happened.
+    pub fn faults(&self) -> impl Iterator<Item = &Ledger> {
+        self.record.ledger.iter().filter(|fault| fault.detail.is_some())
+    }
+
+    /// How many faults were power cuts.
+    #[must_use]
+    pub fn power_cuts(&self) -> usize {
+        let is_power =
+            |fault: &&Ledger| nemesis::named(&fault.nemesis).is_some_and(|nemesis| nemesis.kind() == FaultKind::Power);
+        self.faults().filter(is_power).count()
+    }
+
+    /// Writes what is kept of a run into its directory: the history as JSON lines and as EDN, and the rest.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn keep(&self) -> Result<()> {
+        let dir = &self.record.options.dir;
+        let create = |name: &str| {
+            let file = File::create(dir.join(name)).with_context(|| dir.join(name).display().to_string());
+            file.map(BufWriter::new)
+        };
+        self.history.write_jsonl(create(HISTORY)?)?;
+        edn::write(&self.history, &mut create("history.edn")?)?;
+        serde_json::to_writer_pretty(create(RECORD)?, &self.record)?;
+        Ok(())
+    }
+
+    /// Reads a run again that was kept in a directory, and judges it again.
+    ///
+    /// # Errors
+    /// A file is missing or cannot be understood.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let open = |name: &str| File::open(dir.join(name)).with_context(|| dir.join(name).display().to_string());
+        let record: Record = serde_json::from_reader(BufReader::new(open(RECORD)?))?;
+        let history = Reader::default().read(BufReader::new(open(HISTORY)?))?;
+        Ok(Self::judge(record, history))
     }
 }
 
@@ -178,6 +268,8 @@ struct Run {
     ledger: Vec<Ledger>,
     active: Vec<Active>,
     load: (Micros, Micros),
+    /// Groups that consumed everything.
+    settled: Vec<String>,
 }
 
 /// Makes a run. To be called inside a sandbox.
@@ -205,9 +297,11 @@ pub fn run(options: &Options) -> Result<Finished> {
             cluster.name_servers.iter().map(|server| (server.name.clone(), server.addr.clone())).collect(),
         ),
         seed: options.seed,
+        workload: "",
         rate: options.rate,
         clients: options.clients,
         stop: Arc::new(AtomicBool::new(false)),
+        over: Arc::new(AtomicBool::new(false)),
         running: Arc::new(AtomicUsize::new(0)),
     };
     let client = bench.worker("observer").client;
@@ -222,6 +316,7 @@ pub fn run(options: &Options) -> Result<Finished> {
         ledger: Vec::new(),
         active: Vec::new(),
         load: (0, 0),
+        settled: Vec::new(),
     };
     run.watch_roles();
     let broken = run.phases().err().map(|error| format!("{error:#}"));
@@ -261,7 +356,7 @@ impl Run {
     fn faults(&mut self) -> Result<()> {
         self.load.0 = self.recorder.now();
         for workload in self.options.workloads() {
-            workload.start(&self.bench);
+            workload.start(&Bench { workload: workload.name(), ..self.bench.clone() });
         }
         let begin = Instant::now();
         let end = begin + Duration::from_secs(self.options.seconds);
@@ -345,12 +440,11 @@ impl Run {
             let outcome = if served { Outcome::Ok } else { Outcome::Unknown };
             self.recorder.done("service", invoke, outcome, Action::Service { topic: TOPIC.to_owned(), queue });
         }
-        let consumers: Vec<&str> =
-            self.options.workloads().iter().filter_map(|workload| workload.consumers()).collect();
-        for group in consumers {
+        self.bench.stop.store(true, Ordering::Relaxed);
+        for group in self.options.workloads().iter().filter_map(|workload| workload.consumers()) {
             self.settle_group(group)?;
         }
-        self.bench.stop.store(true, Ordering::Relaxed);
+        self.bench.over.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + END_LIMIT;
         while self.bench.running.load(Ordering::Relaxed) > 0 {
             anyhow::ensure!(Instant::now() < deadline, "a client's request did not end within {END_LIMIT:?}");
@@ -360,27 +454,29 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until a group has consumed what stands now, and says so.
+    /// Waits until a group has consumed everything. Requests that nobody waits for any more may still add a message, so the
+    /// ends are looked at again and again.
     fn settle_group(&mut self, group: &str) -> Result<()> {
         let deadline = Instant::now() + CONSUME_LIMIT;
-        let mut open: Vec<(u32, i64)> = Vec::new();
-        for queue in 0..QUEUES {
-            let max = self.runtime.block_on(self.client.max_offset(&message_queue(queue)));
-            open.push((queue, max.context("the end of a queue")?));
-        }
-        while !open.is_empty() {
-            if Instant::now() > deadline {
-                eprintln!("group {group} did not consume everything within {CONSUME_LIMIT:?}: {open:?}");
+        let quiet_from = Instant::now() + SEND_TIMEOUT;
+        loop {
+            self.cluster.supervise()?;
+            let consumed = (0..QUEUES).all(|queue| {
+                let at = message_queue(queue);
+                let stored = self.runtime.block_on(self.client.consumer_offset(group, &at));
+                let max = self.runtime.block_on(self.client.max_offset(&at));
+                matches!((stored, max), (Ok(Some(stored)), Ok(max)) if stored >= max)
+            });
+            if consumed && Instant::now() > quiet_from {
+                self.settled.push(group.to_owned());
                 return Ok(());
             }
-            self.cluster.supervise()?;
-            open.retain(|(queue, max)| {
-                let stored = self.runtime.block_on(self.client.consumer_offset(group, &message_queue(*queue)));
-                !stored.is_ok_and(|offset| offset.is_some_and(|offset| offset >= *max))
-            });
+            if Instant::now() > deadline {
+                eprintln!("group {group} did not consume everything within {CONSUME_LIMIT:?}");
+                return Ok(());
+            }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Ok(())
     }
 
     /// What the replicas hold in the end.
@@ -410,8 +506,8 @@ impl Run {
             }
         }
         let now = self.recorder.now();
-        for group in self.options.workloads().iter().filter_map(|workload| workload.consumers()) {
-            let settled = Action::Settled { group: group.to_owned(), topic: TOPIC.to_owned() };
+        for group in std::mem::take(&mut self.settled) {
+            let settled = Action::Settled { group, topic: TOPIC.to_owned() };
             self.recorder.push(Operation::new("observer".to_owned(), now, now, settled));
         }
         Ok(())
@@ -507,35 +603,13 @@ impl Run {
         self.recorder.push(Operation::new("observer".to_owned(), 0, end, Action::Run { id, replicas }));
         // Clients of a run that broke off may still be at it.
         self.runtime.shutdown_timeout(Duration::from_secs(1));
-        let mut required: std::collections::BTreeSet<Id> = [26, 30, 31].map(Id::new).into();
-        for workload in self.options.workloads() {
-            required.extend(workload.required().iter().copied().map(Id::new));
-        }
-        let all_dark = self.options.nemeses.iter().any(|name| name == "power-all");
-        if all_dark && self.ledger.iter().any(|fault| fault.nemesis == "power-all" && fault.detail.is_some()) {
-            required.insert(Id::new(28));
-        }
-        let options = timbermq_check::Options {
-            required,
-            recover_within: RECOVER_WITHIN,
-            answer_within: Some(20_000_000),
-            ok_min: OK_MIN,
-            ..timbermq_check::Options::default()
-        };
-        let judged = timbermq_check::check(&self.recorder.history(), &options);
         let samples = std::mem::take(&mut *self.samples.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.cluster);
         cluster::remove_data(&self.options.dir);
         self.ledger.sort_by_key(|fault| fault.from);
-        Ok(Finished {
-            options: self.options,
-            recorder: self.recorder,
-            samples,
-            ledger: self.ledger,
-            load: self.load,
-            judged,
-            broken,
-        })
+        let record = Record { options: self.options, samples, ledger: self.ledger, load: self.load, broken };
+        let history = std::mem::take(&mut *self.recorder.history());
+        Ok(Finished::judge(record, history))
     }
 }
 
@@ -575,16 +649,6 @@ async fn drain_queue(client: &Client, recorder: &Recorder, name: &str, addr: &st
     let operation = Operation::new("observer".to_owned(), invoke, recorder.now(), action);
     recorder.push(Operation { node: Some(name.to_owned()), ..operation });
     true
-}
-
-/// How many faults of the ledger were power cuts.
-#[must_use]
-pub fn power_cuts(ledger: &[Ledger]) -> usize {
-    let is_power = |fault: &&Ledger| {
-        fault.detail.is_some()
-            && nemesis::named(&fault.nemesis).is_some_and(|nemesis| nemesis.kind() == FaultKind::Power)
-    };
-    ledger.iter().filter(is_power).count()
 }
 
 /// The directory of a run that has none of its own.

@@ -26,7 +26,7 @@ pub const TOPIC: &str = "jepsen";
 /// Its queues.
 pub const QUEUES: u32 = 4;
 /// How long a send may take.
-const SEND_TIMEOUT: Duration = Duration::from_secs(3);
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long anything else may take.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -78,12 +78,16 @@ pub struct Bench {
     pub name_servers: Arc<Vec<(String, String)>>,
     /// Seed of the run.
     pub seed: u64,
+    /// The workload, whose name its clients' names begin with.
+    pub workload: &'static str,
     /// Operations a second of all clients together.
     pub rate: u32,
     /// Clients.
     pub clients: u32,
-    /// Set when they are to end.
+    /// Set when those are to end that write.
     pub stop: Arc<AtomicBool>,
+    /// Set when those are to end that consume, too: when they have got everything.
+    pub over: Arc<AtomicBool>,
     /// Clients that have not ended.
     pub running: Arc<AtomicUsize>,
 }
@@ -110,7 +114,8 @@ impl Bench {
         // Connections are made on the runtime.
         let _guard = self.runtime.enter();
         let client = Client::new(&env, config);
-        let (name, dice) = (name.to_owned(), Dice::of(self.seed, name));
+        let name = if self.workload.is_empty() { name.to_owned() } else { format!("{}-{name}", self.workload) };
+        let dice = Dice::of(self.seed, &name);
         let period = Duration::from_secs_f64(f64::from(self.clients.max(1)) / f64::from(self.rate.max(1)));
         Worker { env, client, name, dice, period, bench: self.clone(), seq: 0 }
     }
@@ -141,6 +146,12 @@ impl Bench {
     #[must_use]
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is time to end for those who consume.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// The name of the replica at an address.

@@ -59,7 +59,7 @@ fn share(members: &Members, me: u32) -> Vec<u32> {
 
 async fn consume(mut worker: Worker, me: u32, members: Members) {
     worker.make_group(CONSUMERS).await;
-    while !worker.bench.stopped() {
+    while !worker.bench.is_over() {
         members.lock().unwrap_or_else(PoisonError::into_inner).insert(me);
         member(&mut worker, me, &members).await;
         members.lock().unwrap_or_else(PoisonError::into_inner).remove(&me);
@@ -67,7 +67,7 @@ async fn consume(mut worker: Worker, me: u32, members: Members) {
         worker.done(now, Outcome::Ok, Action::Leave { group: CONSUMERS.to_owned() });
         let away = Duration::from_millis(worker.dice.range(200, 3_000));
         // One is always there, and at the end all are.
-        if me > 0 && !worker.bench.stopped() {
+        if me > 0 && !worker.bench.is_over() {
             worker.env.sleep(away).await;
         }
     }
@@ -87,13 +87,13 @@ async fn member(worker: &mut Worker, me: u32, members: &Members) {
     worker.done(now, Outcome::Ok, join);
     let stay = if me == 0 { u64::MAX } else { worker.dice.range(3_000_000, 12_000_000) };
     let mut mine: Vec<u32> = Vec::new();
-    let mut progress: [Option<u64>; QUEUES as usize] = [None; QUEUES as usize];
-    while !worker.bench.stopped() && worker.now() - now < stay {
+    let mut progress = [Progress::default(); QUEUES as usize];
+    while !worker.bench.is_over() && worker.now() - now < stay {
         let share = share(members, me);
         if share != mine {
             // What is new is begun where the group stands, not where this member once was.
             for queue in share.iter().filter(|queue| !mine.contains(queue)) {
-                progress[*queue as usize] = None;
+                progress[*queue as usize] = Progress::default();
             }
             mine = share;
             let assign = Action::Assign { group: CONSUMERS.to_owned(), topic: TOPIC.to_owned(), queues: mine.clone() };
@@ -107,11 +107,19 @@ async fn member(worker: &mut Worker, me: u32, members: &Members) {
     }
 }
 
-async fn step(worker: &mut Worker, queue: u32, progress: &mut Option<u64>) {
-    if progress.is_none() {
-        *progress = worker.ask_progress(CONSUMERS, queue).await.map(|stored| stored.unwrap_or(0));
+/// How far a member is with a queue: what it pulls next, and what it knows to be stored.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    next: Option<u64>,
+    stored: u64,
+}
+
+async fn step(worker: &mut Worker, queue: u32, progress: &mut Progress) {
+    if progress.next.is_none() {
+        let stored = worker.ask_progress(CONSUMERS, queue).await.map(|stored| stored.unwrap_or(0));
+        *progress = Progress { next: stored, stored: stored.unwrap_or(0) };
     }
-    let Some(from) = *progress else { return };
+    let Some(from) = progress.next else { return };
     let suspend = Some(Duration::from_millis(worker.dice.below(800)));
     let Some(pulled) = worker.pull(Some(CONSUMERS), queue, from, suspend, None).await else { return };
     for message in &pulled.messages {
@@ -125,9 +133,13 @@ async fn step(worker: &mut Worker, queue: u32, progress: &mut Option<u64>) {
         worker.done(worker.now(), Outcome::Ok, action);
     }
     let next = unsigned(pulled.next);
-    *progress = Some(next);
-    if !pulled.messages.is_empty() && worker.dice.percent(80) {
-        worker.store_progress(CONSUMERS, queue, next).await;
+    progress.next = Some(next);
+    // Not after each pull, so that a member that takes over gets some messages again.
+    if next > progress.stored
+        && worker.dice.percent(80)
+        && worker.store_progress(CONSUMERS, queue, next).await == Outcome::Ok
+    {
+        progress.stored = next;
     }
 }
 
