@@ -16,4 +16,5 @@ pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod schedule;
+pub mod suite;
 pub mod workload;

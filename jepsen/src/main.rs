@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 use timbermq_check::Verdict;
 use timbermq_jepsen::run::{Finished, Options};
-use timbermq_jepsen::{nemesis, run, sandbox, workload};
+use timbermq_jepsen::{nemesis, run, sandbox, suite, workload};
 
 #[derive(Parser)]
 #[command(
@@ -26,6 +27,10 @@ struct Args {
 enum Command {
     /// One run.
     Run(RunArgs),
+    /// Runs that cover every workload and every nemesis, then mixtures by chance, until a budget of time is spent.
+    Suite(SuiteArgs),
+    /// Proof that the suite can fail: seeded bugs in the replicas must be found.
+    Selftest(SelftestArgs),
     /// Judges a run again that left its history in a directory, and writes its report again.
     Report {
         /// The directory.
@@ -75,6 +80,67 @@ struct RunArgs {
     json: bool,
 }
 
+#[derive(clap::Args, Clone, Debug)]
+struct SuiteArgs {
+    /// How long all runs together may take, such as 20m.
+    #[arg(long, default_value = "20m", value_parser = budget)]
+    budget: Duration,
+    /// Seconds under load of each run.
+    #[arg(long, default_value_t = 60)]
+    time: u64,
+    /// Seed of the mixtures and of all runs.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The binary under test.
+    #[arg(long, env = "TIMBERMQ_BIN", default_value = "timbermq")]
+    binary: PathBuf,
+    /// Directory for what the runs leave.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write the outcomes as JUnit's XML to this file.
+    #[arg(long)]
+    junit: Option<PathBuf>,
+    /// Print one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+struct SelftestArgs {
+    /// Seconds under load of each run.
+    #[arg(long, default_value_t = 30)]
+    time: u64,
+    /// Runs for each bug, until one finds it.
+    #[arg(long, default_value_t = 3)]
+    tries: u64,
+    /// Only this bug.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(timbermq_bugs::names()))]
+    bug: Option<String>,
+    /// The binary under test; it must be one that can have seeded bugs.
+    #[arg(long, env = "TIMBERMQ_BIN", default_value = "timbermq")]
+    binary: PathBuf,
+    /// Directory for what the runs leave.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A time with its unit: `90s`, `20m`, `2h`.
+fn budget(text: &str) -> Result<Duration, String> {
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no time such as 20m"))?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err(format!("{text:?} is no time such as 90s, 20m or 2h")),
+    };
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
+}
+
 fn main() -> ExitCode {
     match dispatch(Args::parse().command) {
         Ok(code) => code,
@@ -91,6 +157,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             list();
             Ok(ExitCode::SUCCESS)
         }
+        Command::Suite(args) => suite(&args),
+        Command::Selftest(args) => selftest(&args),
         Command::Report { dir } => {
             let mut finished = Finished::read(&dir)?;
             finished.record.options.dir = dir;
@@ -119,6 +187,62 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             Ok(code(&finished.verdict()))
         }
     }
+}
+
+/// Where a binary is, and where the runs of a series go.
+fn places(binary: &Path, dir: Option<&PathBuf>, name: &str) -> Result<(PathBuf, PathBuf)> {
+    if let Some(why) = sandbox::missing() {
+        bail!("no sandbox can be made here: {why}");
+    }
+    let binary = binary.canonicalize().with_context(|| format!("the binary {}", binary.display()))?;
+    let base = std::env::temp_dir().join("timbermq-jepsen");
+    let dir = dir.cloned().unwrap_or_else(|| base.join(format!("{name}-{}", std::process::id())));
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    Ok((binary, dir.canonicalize()?))
+}
+
+fn suite(args: &SuiteArgs) -> Result<ExitCode> {
+    let (binary, dir) = places(&args.binary, args.dir.as_ref(), "suite")?;
+    let planned = suite::plan(args.seed, args.budget.as_secs(), args.time);
+    anyhow::ensure!(!planned.is_empty(), "the budget is too short for a run");
+    let outcomes = suite::run(&planned, &binary, &dir, args.budget)?;
+    if let Some(path) = &args.junit {
+        suite::write_junit(&outcomes, path)?;
+    }
+    let summary = suite::summary(&outcomes);
+    println!(
+        "{} runs: {} valid, {} invalid, {} unknown; {} operations, {} faults, {} of them power cuts",
+        summary["runs"],
+        summary["valid"],
+        summary["invalid"],
+        summary["unknown"],
+        summary["ops"],
+        summary["faults"],
+        summary["power_cuts"]
+    );
+    println!("reports: {}/*/report.html", dir.display());
+    if args.json {
+        println!("{summary}");
+    }
+    Ok(match (summary["invalid"].as_u64(), summary["unknown"].as_u64()) {
+        (Some(0), Some(0)) => ExitCode::SUCCESS,
+        (Some(0), _) => ExitCode::from(2),
+        _ => ExitCode::from(1),
+    })
+}
+
+fn selftest(args: &SelftestArgs) -> Result<ExitCode> {
+    let (binary, dir) = places(&args.binary, args.dir.as_ref(), "selftest")?;
+    let rows = suite::selftest(&binary, &dir, args.time, args.tries, args.bug.as_deref())?;
+    let summary = suite::selftest_summary(&rows);
+    for row in rows.iter().filter(|row| row.state != "caught") {
+        println!("{:>2} {:<28} {:<10} {}", row.number, row.bug, row.state, row.why);
+    }
+    println!("caught {} of {}", summary["caught"], summary["total"]);
+    if args.json {
+        println!("{summary}");
+    }
+    Ok(if summary["caught"] == summary["total"] { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn code(verdict: &Verdict) -> ExitCode {
@@ -196,5 +320,38 @@ fn list() {
     }
     for (name, why) in nemesis::LEFT_OUT {
         println!("  {name:<16} left out: {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_budget_has_a_unit() {
+        assert_eq!(budget("20m"), Ok(Duration::from_secs(1_200)));
+        assert_eq!(budget("90s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "m", "20", "20 m", "1.5h", "-1m"] {
+            assert!(budget(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_run_is_understood() {
+        let line = "timbermq-jepsen run --workload queue,locks --nemesis kill --nodes 5 --time 9 --rate 7 --clients 3 --seed 4 \
+                    --bug ack-before-fsync --set log.segment_bytes=2MiB --binary /bin/true --dir /tmp";
+        let Command::Run(args) = Args::parse_from(line.split_whitespace()).command else { panic!("no run") };
+        let command = options(&args).unwrap().command();
+        let Command::Run(again) = Args::parse_from(command.split_whitespace()).command else { panic!("no run") };
+        assert_eq!((args.workload, args.nemesis, args.settings), (again.workload, again.nemesis, again.settings));
+        assert_eq!((args.nodes, args.time, args.rate), (again.nodes, again.time, again.rate));
+        assert_eq!((args.clients, args.seed, args.bug), (again.clients, again.seed, again.bug));
     }
 }

@@ -12,7 +12,8 @@ use timbermq_check::history::{Action, Micros, NEVER};
 use timbermq_check::{Row, Verdict};
 
 use crate::run::Finished;
-use svg::{Time, duration, escaped, grouped, seconds};
+pub use svg::escaped;
+use svg::{Time, duration, grouped, seconds};
 
 /// Name of the page in the directory of its run.
 pub const FILE: &str = "report.html";
