@@ -21,6 +21,8 @@ const BROKER_PORT: u16 = 10911;
 const NAMESRV_PORT: u16 = 9876;
 /// How long a process that ended by itself stays down.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// How long after a disk had no room a replica may still stop over it.
+const EXCUSED: Duration = Duration::from_secs(2);
 /// How long a replica may take to end when it is asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// The exit code of a server that stopped because going on would have been unsafe.
@@ -67,8 +69,10 @@ pub struct Node {
     process: Process,
     /// When it is started again after it ended by itself.
     restart_at: Option<Instant>,
-    /// Whether a fault is at work that may make it stop: then it may.
+    /// How many faults are at work that may make it stop: then it may.
     may_stop: u32,
+    /// Until when it may stop over one that has just ended: it may be at it already.
+    excused_until: Option<Instant>,
 }
 
 /// One NameServer.
@@ -151,7 +155,15 @@ impl Cluster {
             let bug = settings.bug.iter().map(|bug| (timbermq_bugs::VARIABLE.to_owned(), bug.clone())).collect();
             let process = Process::new(program(&machine.name, with_settings("server", &keys), bug));
             let addr = format!("{}:{BROKER_PORT}", machine.ip);
-            nodes.push(Node { name: machine.name.clone(), addr, disk, process, restart_at: None, may_stop: 0 });
+            nodes.push(Node {
+                name: machine.name.clone(),
+                addr,
+                disk,
+                process,
+                restart_at: None,
+                may_stop: 0,
+                excused_until: None,
+            });
         }
         let mut cluster = Self {
             statuses: Arc::new(Mutex::new(vec![None; nodes.len()])),
@@ -320,6 +332,7 @@ impl Cluster {
                 self.nodes[*n].disk.free()?;
             }
             self.nodes[*n].may_stop -= 1;
+            self.nodes[*n].excused_until = Some(Instant::now() + EXCUSED);
         }
         Ok(())
     }
@@ -391,8 +404,8 @@ impl Cluster {
             let node = &mut self.nodes[n];
             if let Some(status) = node.process.ended()? {
                 let unsafe_to_go_on = status.code() == Some(FAIL_STOP) || status.code() == Some(1);
-                let cause =
-                    if unsafe_to_go_on && node.may_stop > 0 { ExitCause::FailStop } else { ExitCause::Unexpected };
+                let excused = node.may_stop > 0 || node.excused_until.is_some_and(|until| Instant::now() < until);
+                let cause = if unsafe_to_go_on && excused { ExitCause::FailStop } else { ExitCause::Unexpected };
                 node.restart_at = Some(Instant::now() + RESTART_AFTER);
                 eprintln!("{} ended by itself: {status}", node.name);
                 self.recorder.fact(&node.name, Action::Exit { cause });

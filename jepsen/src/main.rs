@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 use timbermq_check::Verdict;
 use timbermq_jepsen::run::{Finished, Options};
-use timbermq_jepsen::{nemesis, run, sandbox, suite, workload};
+use timbermq_jepsen::{cluster, nemesis, run, sandbox, suite, workload};
 
 #[derive(Parser)]
 #[command(
@@ -78,6 +78,9 @@ struct RunArgs {
     /// Print one JSON object on the last line.
     #[arg(long)]
     json: bool,
+    /// Only list workloads and nemeses.
+    #[arg(long)]
+    list: bool,
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -166,6 +169,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             print!("{}", finished.judged);
             Ok(code(&finished.verdict()))
         }
+        Command::Run(args) if args.list => {
+            list();
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Run(args) => {
             let options = options(&args)?;
             if !sandbox::is_inside() {
@@ -173,7 +180,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                     bail!("no sandbox can be made here: {why}");
                 }
                 let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-                return sandbox::enter(&arguments);
+                let ended = sandbox::enter(&arguments);
+                cluster::remove_data(&options.dir);
+                return ended;
             }
             sandbox::tie_to_parent();
             let finished = run::run(&options)?;

@@ -8,6 +8,7 @@ mod timeline;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use timbermq_check::history::{Action, Micros, NEVER};
 use timbermq_check::{Row, Verdict};
 
@@ -55,7 +56,8 @@ pub fn page(finished: &Finished) -> String {
     );
     let legend = "<p class='legend'><span><i class='shaded'></i>a fault is at work</span>\
                   <span><i class='bad'></i>failed, or nobody knows</span></p>";
-    section(&mut out, "Operations a second", &charts::throughput(finished, time));
+    let throughput = charts::throughput(finished, time);
+    section(&mut out, "Operations a second", &format!("{throughput}{}", charts::legend(&finished.history)));
     section(
         &mut out,
         "Latency",
@@ -63,7 +65,7 @@ pub fn page(finished: &Finished) -> String {
     );
     anomalies(&mut out, finished);
     promises(&mut out, &finished.judged.invariants);
-    ledger(&mut out, finished, time);
+    ledger(&mut out, finished);
     again(&mut out, finished);
     out.push_str("</main></html>\n");
     out
@@ -150,9 +152,7 @@ fn anomalies(out: &mut String, finished: &Finished) {
             );
             for index in anomaly.operations.iter().take(OPERATIONS_MAX) {
                 let Some(operation) = finished.history.named(*index) else { continue };
-                let text = serde_json::to_string(&operation).unwrap_or_default();
-                let shown: String = text.chars().take(OPERATION_CHARS).collect();
-                let more = if shown.len() < text.len() { " …" } else { "" };
+                let (shown, more) = shown(&serde_json::to_value(&operation).unwrap_or_default(), &anomaly.words);
                 let _ = write!(out, "<li value='{index}'><code>{}{more}</code>", escaped(&shown));
             }
             if anomaly.operations.len() > OPERATIONS_MAX {
@@ -166,6 +166,32 @@ fn anomalies(out: &mut String, finished: &Finished) {
         }
     }
     out.push_str("</section>");
+}
+
+/// An operation as JSON, of whose messages only those are left that the words are about; and what was left out.
+fn shown(operation: &Value, words: &str) -> (String, String) {
+    let mut operation = operation.clone();
+    let mut left_out = 0;
+    let fields = operation["op"].as_object_mut().and_then(|action| action.values_mut().next());
+    if let Some(messages) = fields.and_then(|fields| fields.get_mut("messages")).and_then(Value::as_array_mut) {
+        let all = messages.len();
+        let words: Vec<&str> = words.split(|letter: char| letter.is_whitespace() || ";,".contains(letter)).collect();
+        messages.retain(|found| {
+            let id = &found["message"];
+            let name = format!("{}-{}", id["producer"].as_str().unwrap_or_default(), id["seq"]);
+            words.contains(&name.as_str()) || words.contains(&found["offset"].to_string().as_str())
+        });
+        left_out = all - messages.len();
+    }
+    let text = operation.to_string();
+    let shown: String = text.chars().take(OPERATION_CHARS).collect();
+    let is_cut = shown.len() < text.len();
+    let more = match (is_cut, left_out) {
+        (false, 0) => String::new(),
+        (true, 0) => " …".to_owned(),
+        (_, left_out) => format!(" … and {left_out} other messages"),
+    };
+    (shown, more)
 }
 
 fn promises(out: &mut String, rows: &[Row]) {
@@ -191,7 +217,7 @@ fn promises(out: &mut String, rows: &[Row]) {
         write!(out, "</tbody></table><p class='set'>Not exercised by this run: {}.</p></section>", names.join(", "));
 }
 
-fn ledger(out: &mut String, finished: &Finished, time: Time) {
+fn ledger(out: &mut String, finished: &Finished) {
     let acknowledged = gaps::acknowledged(&finished.history);
     out.push_str(
         "<section><h2>Faults</h2><table><thead><tr><th class='n'>at<th>fault<th class='n'>lasted\
@@ -203,7 +229,7 @@ fn ledger(out: &mut String, finished: &Finished, time: Time) {
         let _ = write!(
             out,
             "<tr><td class='n'>{:.2} s<td>{}<td class='n'>{}<td class='n'>{}<td class='n'>{}</tr>",
-            seconds(fault.from.saturating_sub(time.from)),
+            seconds(fault.from),
             escaped(fault.detail.as_deref().unwrap_or_default()),
             duration(fault.to.saturating_sub(fault.from)),
             shown(gap.longest),
@@ -280,6 +306,20 @@ mod tests {
                 (page.matches(&format!("<{tag}")).count(), page.matches(&format!("</{tag}>")).count());
             assert_eq!(opened, closed, "{tag}");
         }
+    }
+
+    #[test]
+    fn of_many_messages_those_are_shown_that_it_is_about() {
+        let found =
+            |offset: u64| serde_json::json!({"offset": offset, "message": {"producer": "p", "seq": offset + 100}});
+        let messages: Vec<Value> = (0..50).map(found).collect();
+        let operation = serde_json::json!({"process": "observer", "op": {"drain": {"messages": messages}}});
+        let (text, more) = shown(&operation, "p-107 was acknowledged at t/0 offset 12; in the end it is gone");
+        assert!(
+            text.contains("\"seq\":107") && text.contains("\"offset\":12") && !text.contains("\"seq\":108"),
+            "{text}"
+        );
+        assert_eq!(more, " … and 48 other messages");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use timbermq_tests::admin::Digest;
 use timbermq_tests::content;
 use timbermq_tests::dice::Dice;
 
-use crate::cluster::{self, Cluster, GROUP, Settings, Status, Statuses};
+use crate::cluster::{Cluster, GROUP, Settings, Status, Statuses};
 use crate::edn;
 use crate::nemesis::{self, Nemesis, Strike};
 use crate::recorder::Recorder;
@@ -47,6 +47,8 @@ const SAMPLE: Duration = Duration::from_millis(150);
 const SAMPLE_TIMEOUT: Duration = Duration::from_millis(400);
 /// Fewest operations that must have succeeded for a run to say anything.
 const OK_MIN: u64 = 100;
+/// Most messages in one operation of a drain.
+const DRAIN_PART: usize = 1_000;
 /// Request by which a replica tells its view of the group.
 const GROUP_STATUS: RequestCode = RequestCode(30_001);
 /// Request by which a replica tells digests of its log and state.
@@ -605,7 +607,6 @@ impl Run {
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         let samples = std::mem::take(&mut *self.samples.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.cluster);
-        cluster::remove_data(&self.options.dir);
         self.ledger.sort_by_key(|fault| fault.from);
         let record = Record { options: self.options, samples, ledger: self.ledger, load: self.load, broken };
         let history = std::mem::take(&mut *self.recorder.history());
@@ -633,21 +634,32 @@ async fn drain_queue(client: &Client, recorder: &Recorder, name: &str, addr: &st
     // An offset that cannot be there is answered with the bounds.
     let Ok(probe) = client.pull_at(addr, &at, i64::MAX / 2, 1).await else { return false };
     let (min, max) = (unsigned(probe.min), unsigned(probe.max));
-    let mut messages = Vec::new();
+    let mut parts: Vec<Vec<_>> = vec![Vec::new()];
     let mut from = min;
     while from < max {
-        let Ok(pulled) = client.pull_at(addr, &at, i64::try_from(from).unwrap_or(i64::MAX), 64).await else {
-            return false;
-        };
+        let offset = i64::try_from(from).unwrap_or(i64::MAX);
+        let Ok(pulled) = client.pull_at(addr, &at, offset, 64).await else { return false };
         if pulled.status != timbermq_client::PullStatus::Found {
             return false;
         }
-        messages.extend(pulled.messages.iter().map(content::found));
+        for found in pulled.messages.iter().map(content::found) {
+            match parts.last_mut() {
+                Some(part) if part.len() < DRAIN_PART => part.push(found),
+                _ => parts.push(vec![found]),
+            }
+        }
         from = unsigned(pulled.next);
     }
-    let action = Action::Drain { pass: 0, topic: TOPIC.to_owned(), queue, min, max, from: min, to: max, messages };
-    let operation = Operation::new("observer".to_owned(), invoke, recorder.now(), action);
-    recorder.push(Operation { node: Some(name.to_owned()), ..operation });
+    // Each part begins where the one before ends, the last ends with the queue.
+    let begins: Vec<u64> =
+        parts.iter().enumerate().map(|(n, part)| if n == 0 { min } else { part[0].offset }).collect();
+    let returned = recorder.now();
+    for (n, messages) in parts.into_iter().enumerate() {
+        let (from, to) = (begins[n], begins.get(n + 1).copied().unwrap_or(max));
+        let action = Action::Drain { pass: 0, topic: TOPIC.to_owned(), queue, min, max, from, to, messages };
+        let operation = Operation::new("observer".to_owned(), invoke, returned, action);
+        recorder.push(Operation { node: Some(name.to_owned()), ..operation });
+    }
     true
 }
 

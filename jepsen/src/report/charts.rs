@@ -181,6 +181,19 @@ fn dots(history: &History, time: Time, scale: Log) -> BTreeSet<Dot> {
     dots
 }
 
+/// What the colours mean: the kinds that a history has.
+#[must_use]
+pub fn legend(history: &History) -> String {
+    let there: BTreeSet<usize> = history.operations().iter().filter_map(|operation| kind(&operation.action)).collect();
+    let mut out = String::from("<p class='legend'>");
+    for kind in there {
+        let (name, colour) = KINDS[kind];
+        let _ = write!(out, "<span><i style='background:{colour}'></i>{name}</span>");
+    }
+    out.push_str("<span><i class='bad'></i>failed, or nobody knows</span><span><i class='shaded'></i>a fault is at work</span></p>");
+    out
+}
+
 /// The kinds of a history and their figures: name, colour, ok, failed, unknown, and latencies of what succeeded at p50, p99
 /// and most.
 #[must_use]

@@ -85,13 +85,13 @@ impl Time {
         [1, 2, 5, 10, 20, 30, 60, 120, 300, 600].into_iter().find(|step| span / step <= 14).unwrap_or(1_200)
     }
 
-    /// The marks and their names, below `y`, with lines up to `top`.
+    /// The marks and their names in seconds of the history, below `y`, with lines up to `top`.
     #[must_use]
     pub fn axis(&self, top: f64, y: f64) -> String {
         let mut out = String::new();
         let step = self.step();
-        for n in 0.. {
-            let at = self.from + n * step * 1_000_000;
+        for n in seconds_above(self.from).div_ceil(step).. {
+            let at = n * step * 1_000_000;
             if at > self.to {
                 break;
             }
@@ -106,6 +106,11 @@ impl Time {
         }
         out
     }
+}
+
+/// Whole seconds, rounded up.
+fn seconds_above(time: Micros) -> u64 {
+    time.div_ceil(1_000_000)
 }
 
 /// A value from bottom to top on a logarithmic scale.
@@ -150,6 +155,12 @@ mod tests {
         assert!((log.y(10.0) - 100.0).abs() < 1e-9);
         assert!((log.y(0.0) - 200.0).abs() < 1e-9);
         assert!((log.y(1e9) - 0.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn marks_are_whole_steps_of_the_history() {
+        let axis = Time { from: 1_200_000, to: 21_000_000 }.axis(0.0, 10.0);
+        assert!(axis.contains(">2 s<") && axis.contains(">20 s<") && !axis.contains(">0 s<"), "{axis}");
     }
 
     #[test]

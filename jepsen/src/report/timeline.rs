@@ -75,7 +75,7 @@ pub fn draw(finished: &Finished, time: Time) -> String {
                 (to - from).max(3.0),
                 ROW - 8.0,
                 escaped(fault.detail.as_deref().unwrap_or_default()),
-                seconds(fault.from.saturating_sub(time.from)),
+                seconds(fault.from),
                 duration(fault.to.saturating_sub(fault.from))
             );
         }
@@ -107,7 +107,7 @@ fn band(out: &mut String, time: Time, y: f64, sample: &Sample, end: Micros) {
         "{} · {said}{} · from {:.2} s for {}",
         sample.node,
         if role.is_some() { format!(", term {}", sample.term) } else { String::new() },
-        seconds(sample.at.saturating_sub(time.from)),
+        seconds(sample.at),
         duration(end.saturating_sub(sample.at))
     );
     let _ = write!(
