@@ -9,12 +9,13 @@ use anyhow::{Context, Result};
 use timbermq_check::history::{Action, ExitCause};
 
 use crate::disk::Disk;
+use crate::load::Target;
 use crate::namespace::{Link, Network};
 use crate::process::{Process, Program};
 use crate::recorder::Recorder;
 
 /// Name of the broker group.
-pub const GROUP: &str = "broker-a";
+const GROUP: &str = "broker-a";
 /// Where clients connect to a replica.
 const BROKER_PORT: u16 = 10911;
 /// Where a NameServer listens.
@@ -142,6 +143,7 @@ impl Cluster {
             let disk = if settings.has_disks { Disk::new(&path) } else { Disk::plain(&path) };
             let disk = disk.with_context(|| format!("the disk of {}", machine.name))?;
             let mut keys = vec![
+                format!("group.name={GROUP}"),
                 format!("group.members={}", members.join(",")),
                 format!("node.id={}", n + 1),
                 format!("node.data_dir={}", path.join("data").display()),
@@ -184,10 +186,11 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Addresses of the NameServers.
+    /// The cluster as clients see it.
     #[must_use]
-    pub fn namesrv(&self) -> Vec<String> {
-        self.name_servers.iter().map(|server| server.addr.clone()).collect()
+    pub fn target(&self) -> Target {
+        let name_servers = self.name_servers.iter().map(|server| (server.name.clone(), server.addr.clone())).collect();
+        Target { group: GROUP.to_owned(), name_servers, replicas: self.directory() }
     }
 
     /// Names and addresses of the replicas.

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 use timbermq_check::Verdict;
-use timbermq_jepsen::run::{Finished, Options};
-use timbermq_jepsen::{cluster, nemesis, run, sandbox, suite, workload};
+use timbermq_jepsen::record::{self, Finished, Options};
+use timbermq_jepsen::{attach, cluster, nemesis, run, sandbox, suite, workload};
 
 #[derive(Parser)]
 #[command(
@@ -27,6 +27,8 @@ struct Args {
 enum Command {
     /// One run.
     Run(RunArgs),
+    /// A run without faults against a cluster that is there already.
+    Attach(AttachArgs),
     /// Runs that cover every workload and every nemesis, then mixtures by chance, until a budget of time is spent.
     Suite(SuiteArgs),
     /// Proof that the suite can fail: seeded bugs in the replicas must be found.
@@ -81,6 +83,40 @@ struct RunArgs {
     /// Only list workloads and nemeses.
     #[arg(long)]
     list: bool,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+struct AttachArgs {
+    /// NameServers, host:port, several separated by ';'.
+    #[arg(long)]
+    namesrv: String,
+    /// The broker group, if there are several.
+    #[arg(long)]
+    group: Option<String>,
+    /// Workloads, one or several.
+    #[arg(long, value_delimiter = ',', default_value = "queue")]
+    workload: Vec<String>,
+    /// Seconds under load.
+    #[arg(long, default_value_t = 60)]
+    time: u64,
+    /// Operations a second of all clients of a workload together.
+    #[arg(long, default_value_t = 200)]
+    rate: u32,
+    /// Clients of a workload; each has at most one request under way.
+    #[arg(long, default_value_t = 10)]
+    clients: u32,
+    /// Seed of the loads.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The topic; it must be new. By default its name is made from the time.
+    #[arg(long)]
+    topic: Option<String>,
+    /// Directory for what the run leaves.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -185,17 +221,64 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 return ended;
             }
             sandbox::tie_to_parent();
-            let finished = run::run(&options)?;
-            finished.keep()?;
-            finished.write_report()?;
-            print!("{}", finished.judged);
-            eprintln!("history, logs and report: {}", options.dir.display());
-            if args.json {
-                println!("{}", summary(&finished));
-            }
-            Ok(code(&finished.verdict()))
+            conclude(&run::run(&options)?, args.json)
         }
+        Command::Attach(args) => attach(&args),
     }
+}
+
+/// Keeps a run and says what came of it.
+fn conclude(finished: &Finished, json: bool) -> Result<ExitCode> {
+    finished.keep()?;
+    finished.write_report()?;
+    print!("{}", finished.judged);
+    if let Verdict::Unknown(why) = finished.verdict() {
+        println!("nobody can say: {why}");
+    }
+    eprintln!("history, logs and report: {}", finished.record.options.dir.display());
+    if json {
+        println!("{}", summary(finished));
+    }
+    Ok(code(&finished.verdict()))
+}
+
+fn attach(args: &AttachArgs) -> Result<ExitCode> {
+    known_workloads(&args.workload)?;
+    let name_servers: Vec<String> = args.namesrv.split(';').map(str::to_owned).collect();
+    let target = attach::find(&name_servers, args.group.as_deref())?;
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    let topic = args.topic.clone().unwrap_or_else(|| format!("jepsen-{since_1970}"));
+    let options = Options {
+        workloads: args.workload.clone(),
+        nemeses: Vec::new(),
+        nodes: target.replicas.len(),
+        seconds: args.time,
+        rate: args.rate,
+        clients: args.clients,
+        seed: args.seed,
+        binary: PathBuf::new(),
+        bug: None,
+        settings: Vec::new(),
+        attached: Some(args.namesrv.clone()),
+        dir: directory(args.dir.as_ref(), args.seed)?,
+    };
+    eprintln!("group {}, topic {topic}, {} replicas", target.group, target.replicas.len());
+    conclude(&attach::run(&options, target, &topic)?, args.json)
+}
+
+fn known_workloads(names: &[String]) -> Result<()> {
+    for name in names {
+        anyhow::ensure!(workload::named(name).is_some(), "no workload is called {name:?}; `list` names them");
+    }
+    Ok(())
+}
+
+/// The directory of a run, which is made.
+fn directory(dir: Option<&PathBuf>, seed: u64) -> Result<PathBuf> {
+    let base = std::env::temp_dir().join("timbermq-jepsen");
+    let dir = dir.cloned().unwrap_or_else(|| record::default_dir(seed, &base));
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    Ok(dir.canonicalize()?)
 }
 
 /// Where a binary is, and where the runs of a series go.
@@ -263,9 +346,7 @@ fn code(verdict: &Verdict) -> ExitCode {
 }
 
 fn options(args: &RunArgs) -> Result<Options> {
-    for name in &args.workload {
-        anyhow::ensure!(workload::named(name).is_some(), "no workload is called {name:?}; `list` names them");
-    }
+    known_workloads(&args.workload)?;
     for name in &args.nemesis {
         let Some(nemesis) = nemesis::named(name) else { bail!("no nemesis is called {name:?}; `list` names them") };
         if let Some(why) = nemesis.missing() {
@@ -276,9 +357,6 @@ fn options(args: &RunArgs) -> Result<Options> {
     let unique: BTreeSet<&String> = args.nemesis.iter().collect();
     anyhow::ensure!(unique.len() == args.nemesis.len(), "a nemesis is named twice");
     let binary = args.binary.canonicalize().with_context(|| format!("the binary {}", args.binary.display()))?;
-    let dir =
-        args.dir.clone().unwrap_or_else(|| run::default_dir(args.seed, &std::env::temp_dir().join("timbermq-jepsen")));
-    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     Ok(Options {
         workloads: args.workload.clone(),
         nemeses: args.nemesis.clone(),
@@ -290,7 +368,8 @@ fn options(args: &RunArgs) -> Result<Options> {
         binary,
         bug: args.bug.clone(),
         settings: args.settings.clone(),
-        dir: dir.canonicalize()?,
+        attached: None,
+        dir: directory(args.dir.as_ref(), args.seed)?,
     })
 }
 

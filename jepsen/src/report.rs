@@ -12,7 +12,7 @@ use serde_json::Value;
 use timbermq_check::history::{Action, Micros, NEVER};
 use timbermq_check::{Row, Verdict};
 
-use crate::run::Finished;
+use crate::record::Finished;
 pub use svg::escaped;
 use svg::{Time, duration, grouped, seconds};
 
@@ -49,11 +49,11 @@ pub fn page(finished: &Finished) -> String {
         escaped(&title)
     );
     head(&mut out, finished, &title);
-    section(
-        &mut out,
-        "Who led, and what went wrong",
-        &format!("{}{}", timeline::draw(finished, time), timeline::legend()),
-    );
+    // Of a cluster that somebody else started, nobody was asked.
+    if !finished.record.samples.is_empty() {
+        let drawn = format!("{}{}", timeline::draw(finished, time), timeline::legend());
+        section(&mut out, "Who led, and what went wrong", &drawn);
+    }
     let legend = "<p class='legend'><span><i class='shaded'></i>a fault is at work</span>\
                   <span><i class='bad'></i>failed, or nobody knows</span></p>";
     let throughput = charts::throughput(finished, time);
@@ -65,7 +65,9 @@ pub fn page(finished: &Finished) -> String {
     );
     anomalies(&mut out, finished);
     promises(&mut out, &finished.judged.invariants);
-    ledger(&mut out, finished);
+    if !finished.record.ledger.is_empty() {
+        ledger(&mut out, finished);
+    }
     again(&mut out, finished);
     out.push_str("</main></html>\n");
     out
@@ -260,7 +262,7 @@ mod tests {
     use timbermq_check::history::{History, MessageId, Operation};
 
     use super::*;
-    use crate::run::{Ledger, Options, Record, Sample};
+    use crate::record::{Ledger, Options, Record, Sample};
 
     fn finished(end: u64) -> Finished {
         let options = Options {
@@ -274,6 +276,7 @@ mod tests {
             binary: "timbermq".into(),
             bug: None,
             settings: Vec::new(),
+            attached: None,
             dir: "/nowhere".into(),
         };
         let sample =

@@ -18,12 +18,10 @@ use timbermq_tests::content;
 use timbermq_tests::dice::Dice;
 use tokio::runtime::Handle;
 
-use crate::cluster::GROUP;
+use crate::load::Target;
 use crate::recorder::{Recorder, outcome};
 
-/// The topic of a run.
-pub const TOPIC: &str = "jepsen";
-/// Its queues.
+/// Queues of the topic of a run.
 pub const QUEUES: u32 = 4;
 /// How long a send may take.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,7 +39,7 @@ pub trait Workload: Sync {
     /// Starts its clients.
     fn start(&self, bench: &Bench);
     /// A group that must have got everything in the end.
-    fn consumers(&self) -> Option<&'static str> {
+    fn consumers(&self, _bench: &Bench) -> Option<String> {
         None
     }
 }
@@ -70,12 +68,10 @@ pub struct Bench {
     pub runtime: Handle,
     /// Where they write down what they saw.
     pub recorder: Recorder,
-    /// NameServers.
-    pub namesrv: Vec<String>,
-    /// Names and addresses of the replicas.
-    pub directory: Arc<Vec<(String, String)>>,
-    /// Names and addresses of the NameServers.
-    pub name_servers: Arc<Vec<(String, String)>>,
+    /// The cluster.
+    pub target: Arc<Target>,
+    /// The topic.
+    pub topic: Arc<str>,
     /// Seed of the run.
     pub seed: u64,
     /// The workload, whose name its clients' names begin with.
@@ -104,7 +100,7 @@ impl Bench {
     pub fn worker_of(&self, name: &str, group: &str) -> Worker {
         let env = timbermq_host::env_on(self.runtime.clone());
         let config = ClientConfig {
-            name_servers: self.namesrv.clone(),
+            name_servers: self.target.name_servers.iter().map(|(_, addr)| addr.clone()).collect(),
             producer_group: "jepsen-producers".to_owned(),
             consumer_group: group.to_owned(),
             timeout: TIMEOUT,
@@ -154,10 +150,17 @@ impl Bench {
         self.over.load(Ordering::Relaxed)
     }
 
+    /// A queue as the client names it.
+    #[must_use]
+    pub fn queue(&self, queue: u32) -> MessageQueue {
+        MessageQueue::new(&*self.topic, &self.target.group, i32::try_from(queue).unwrap_or(i32::MAX))
+    }
+
     /// The name of the replica at an address.
     #[must_use]
     pub fn node_of(&self, addr: &str) -> String {
-        self.directory.iter().find(|(_, known)| known == addr).map_or_else(|| addr.to_owned(), |(name, _)| name.clone())
+        let replicas = &self.target.replicas;
+        replicas.iter().find(|(_, known)| known == addr).map_or_else(|| addr.to_owned(), |(name, _)| name.clone())
     }
 }
 
@@ -181,12 +184,6 @@ pub struct Worker {
 
 fn unsigned(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or(0)
-}
-
-/// A queue as the client names it.
-#[must_use]
-pub fn message_queue(queue: u32) -> MessageQueue {
-    MessageQueue::new(TOPIC, GROUP, i32::try_from(queue).unwrap_or(i32::MAX))
 }
 
 impl Worker {
@@ -213,14 +210,14 @@ impl Worker {
     pub async fn send(&mut self, to: u32) -> Outcome {
         let seq = self.seq;
         self.seq += 1;
-        let mut request = content::request(TOPIC, Some(GROUP), to, &self.name, seq);
+        let mut request = content::request(&self.bench.topic, Some(&self.bench.target.group), to, &self.name, seq);
         request.timeout = SEND_TIMEOUT;
         let invoke = self.now();
         let answer = self.client.send(request).await;
         let outcome = outcome(&answer);
         let ack = answer.ok();
         let action = Action::Send {
-            topic: TOPIC.to_owned(),
+            topic: self.bench.topic.to_string(),
             queue: Some(ack.as_ref().map_or(to, |ack| u32::try_from(ack.queue.queue_id).unwrap_or(u32::MAX))),
             message: timbermq_check::history::MessageId { producer: self.name.clone(), seq, attempt: 0 },
             tag: Some(content::tag(seq).to_owned()),
@@ -245,7 +242,7 @@ impl Worker {
         suspend: Option<Duration>,
         replica: Option<&str>,
     ) -> Option<PullResult> {
-        let at = message_queue(queue);
+        let at = self.bench.queue(queue);
         let offset = i64::try_from(from).unwrap_or(i64::MAX);
         let invoke = self.now();
         let answer = match replica {
@@ -270,7 +267,7 @@ impl Worker {
         });
         let action = Action::Pull {
             group: group.map(str::to_owned),
-            topic: TOPIC.to_owned(),
+            topic: self.bench.topic.to_string(),
             queue,
             from,
             tags: Vec::new(),
@@ -292,9 +289,10 @@ impl Worker {
     /// Asks how far a group is; the answer if there is one.
     pub async fn ask_progress(&self, group: &str, queue: u32) -> Option<Option<u64>> {
         let invoke = self.now();
-        let answer = self.client.consumer_offset(group, &message_queue(queue)).await;
+        let answer = self.client.consumer_offset(group, &self.bench.queue(queue)).await;
         let offset = answer.as_ref().ok().copied().flatten().map(unsigned);
-        let action = Action::QueryOffset { group: group.to_owned(), topic: TOPIC.to_owned(), queue, offset };
+        let action =
+            Action::QueryOffset { group: group.to_owned(), topic: self.bench.topic.to_string(), queue, offset };
         self.done(invoke, outcome(&answer), action);
         answer.ok().map(|_| offset)
     }
@@ -303,8 +301,8 @@ impl Worker {
     pub async fn store_progress(&self, group: &str, queue: u32, offset: u64) -> Outcome {
         let invoke = self.now();
         let wire = i64::try_from(offset).unwrap_or(i64::MAX);
-        let answer = self.client.update_consumer_offset(group, &message_queue(queue), wire).await;
-        let topic = TOPIC.to_owned();
+        let answer = self.client.update_consumer_offset(group, &self.bench.queue(queue), wire).await;
+        let topic = self.bench.topic.to_string();
         self.done(
             invoke,
             outcome(&answer),
@@ -316,7 +314,7 @@ impl Worker {
     /// Makes a group known, as often as it takes.
     pub async fn make_group(&self, group: &str) {
         let config = timbermq_client::SubscriptionGroupConfig { group_name: group.to_owned(), ..Default::default() };
-        while !self.bench.stopped() && self.client.put_group(GROUP, &config).await.is_err() {
+        while !self.bench.stopped() && self.client.put_group(&self.bench.target.group, &config).await.is_err() {
             self.env.sleep(Duration::from_millis(100)).await;
         }
     }

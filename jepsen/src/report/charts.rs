@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use timbermq_check::history::{Action, History, Micros, NEVER, Outcome};
 
 use super::svg::{LEFT, Log, RIGHT, Time, WIDTH, duration, grouped, open};
-use crate::run::{Finished, Ledger};
+use crate::record::{Finished, Ledger};
 
 /// Kinds of operations, their colours, in the order of legends.
 pub const KINDS: [(&str, &str); 6] = [

@@ -2,7 +2,7 @@
 
 use timbermq_check::history::{Action, History, Micros, Outcome};
 
-use crate::run::Ledger;
+use crate::record::Ledger;
 
 /// What a fault did to writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

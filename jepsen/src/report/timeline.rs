@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use timbermq_check::history::Micros;
 
 use super::svg::{LEFT, RIGHT, Time, WIDTH, duration, escaped, open, seconds};
-use crate::run::{Finished, Sample};
+use crate::record::{Finished, Sample};
 
 const ROW: f64 = 26.0;
 /// Colours of terms, in turn.

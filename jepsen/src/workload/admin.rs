@@ -7,7 +7,6 @@ use timbermq_remoting::body::{JsonBody, SubscriptionGroupConfig, TopicConfig};
 use timbermq_remoting::header::{CreateTopicHeader, DeleteSubscriptionGroupHeader, GroupHeader, TopicHeader};
 
 use super::{Bench, Rotation, Worker, Workload};
-use crate::cluster::GROUP;
 use crate::recorder::outcome;
 
 /// Operators who set and read the same topics and groups.
@@ -49,7 +48,7 @@ async fn configure(mut worker: Worker, (set, nth): (u32, u64), rotation: Rotatio
     while !worker.bench.stopped() {
         let block = rotation.next();
         let kind = if block.is_multiple_of(2) { ConfigKind::Group } else { ConfigKind::Topic };
-        let name = format!("settings-{set}-{block}");
+        let name = format!("{}-settings-{set}-{block}", worker.bench.topic);
         if worker.dice.percent(40) {
             value += u64::from(RIVALS);
             // The name of a deleted topic is not used again.
@@ -94,7 +93,7 @@ async fn put(worker: &Worker, kind: ConfigKind, name: String, value: Option<u64>
     };
     let invoke = worker.now();
     // Sent again, the first might take effect after the second was answered.
-    let answer = worker.client.call_broker_once(GROUP, request).await;
+    let answer = worker.client.call_broker_once(&worker.bench.target.group, request).await;
     worker.done(
         invoke,
         outcome(&answer),
@@ -112,7 +111,7 @@ async fn get(worker: &Worker, kind: ConfigKind, name: String) {
         }
     };
     let invoke = worker.now();
-    let answer = worker.client.call_broker(GROUP, request).await;
+    let answer = worker.client.call_broker(&worker.bench.target.group, request).await;
     let value = answer.as_ref().ok().and_then(|answer| match kind {
         ConfigKind::Group => {
             SubscriptionGroupConfig::from_json(&answer.body).ok().map(|config| config.retry_max_times.to_string())

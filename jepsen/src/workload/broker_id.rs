@@ -6,8 +6,8 @@ use timbermq_check::history::{Action, Operation, Outcome};
 use timbermq_client::{Client, ClientConfig};
 
 use super::{Bench, Worker, Workload};
-use crate::cluster::{GROUP, Status};
-use crate::run::ask_status;
+use crate::cluster::Status;
+use crate::load::ask_status;
 
 /// Routes sampled from each NameServer, beside sends.
 pub(super) struct BrokerId;
@@ -26,11 +26,11 @@ impl Workload for BrokerId {
     }
 
     fn start(&self, bench: &Bench) {
-        for (name, addr) in bench.name_servers.iter() {
+        for (name, addr) in bench.target.name_servers.iter() {
             let worker = bench.worker(&format!("watcher-{name}"));
             bench.spawn(watch(worker, name.clone(), addr.clone()));
         }
-        let others = bench.name_servers.len();
+        let others = bench.target.name_servers.len();
         for n in 0..(bench.clients as usize).saturating_sub(others).max(1) {
             let worker = bench.worker(&format!("producer-{n}"));
             bench.spawn(super::queue::produce(worker));
@@ -50,14 +50,17 @@ async fn watch(mut worker: Worker, name: String, addr: String) {
         let answer = client.cluster_info().await;
         let returned = worker.now();
         if let Ok(info) = answer {
-            let addr = info.broker_addr_table.get(GROUP).and_then(|group| group.broker_addrs.get(&0).cloned());
+            let addr = info
+                .broker_addr_table
+                .get(&worker.bench.target.group)
+                .and_then(|group| group.broker_addrs.get(&0).cloned());
             // The registration's own term is not told to clients. Who led in one term before and after the question led in
             // it meanwhile.
             let after = leads(&client, addr.as_deref()).await;
             let version = after.filter(|term| named == addr && before == Some(*term));
             let leader = addr.as_ref().map(|addr| worker.bench.node_of(addr));
             named = addr;
-            let action = Action::Route { broker: GROUP.to_owned(), leader, version };
+            let action = Action::Route { broker: worker.bench.target.group.clone(), leader, version };
             let operation = Operation::new(worker.name.clone(), invoke, returned, action);
             worker.bench.recorder.push(Operation { node: Some(name.clone()), outcome: Outcome::Ok, ..operation });
         }

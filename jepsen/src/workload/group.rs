@@ -7,10 +7,12 @@ use std::time::Duration;
 use timbermq_check::history::{Action, Consumed, Outcome};
 use timbermq_tests::content;
 
-use super::{Bench, QUEUES, TOPIC, Worker, Workload, unsigned};
+use super::{Bench, QUEUES, Worker, Workload, unsigned};
 
-/// Name of the group.
-const CONSUMERS: &str = "jepsen-consumers";
+/// Name of the group: that of the topic tells it from those of other runs.
+fn consumers(bench: &Bench) -> String {
+    format!("{}-consumers", bench.topic)
+}
 
 /// Members that consume, leave, come back and take over each other's queues.
 pub(super) struct Group;
@@ -28,8 +30,8 @@ impl Workload for Group {
         &[1, 2, 3, 4, 6, 7, 8, 11, 12]
     }
 
-    fn consumers(&self) -> Option<&'static str> {
-        Some(CONSUMERS)
+    fn consumers(&self, bench: &Bench) -> Option<String> {
+        Some(consumers(bench))
     }
 
     fn start(&self, bench: &Bench) {
@@ -41,7 +43,7 @@ impl Workload for Group {
         let members: Members = Arc::default();
         let count = bench.clients.saturating_sub(producers).max(2);
         for n in 0..count {
-            let worker = bench.worker_of(&format!("consumer-{n}"), CONSUMERS);
+            let worker = bench.worker_of(&format!("consumer-{n}"), &consumers(bench));
             bench.spawn(consume(worker, n, Arc::clone(&members)));
         }
     }
@@ -58,13 +60,14 @@ fn share(members: &Members, me: u32) -> Vec<u32> {
 }
 
 async fn consume(mut worker: Worker, me: u32, members: Members) {
-    worker.make_group(CONSUMERS).await;
+    let group = consumers(&worker.bench);
+    worker.make_group(&group).await;
     while !worker.bench.is_over() {
         members.lock().unwrap_or_else(PoisonError::into_inner).insert(me);
         member(&mut worker, me, &members).await;
         members.lock().unwrap_or_else(PoisonError::into_inner).remove(&me);
         let now = worker.now();
-        worker.done(now, Outcome::Ok, Action::Leave { group: CONSUMERS.to_owned() });
+        worker.done(now, Outcome::Ok, Action::Leave { group: consumers(&worker.bench) });
         let away = Duration::from_millis(worker.dice.range(200, 3_000));
         // One is always there, and at the end all are.
         if me > 0 && !worker.bench.is_over() {
@@ -76,8 +79,8 @@ async fn consume(mut worker: Worker, me: u32, members: Members) {
 /// One stay in the group.
 async fn member(worker: &mut Worker, me: u32, members: &Members) {
     let join = Action::Join {
-        group: CONSUMERS.to_owned(),
-        topic: TOPIC.to_owned(),
+        group: consumers(&worker.bench),
+        topic: worker.bench.topic.to_string(),
         broadcast: false,
         tags: Vec::new(),
         from_first: true,
@@ -96,7 +99,11 @@ async fn member(worker: &mut Worker, me: u32, members: &Members) {
                 progress[*queue as usize] = Progress::default();
             }
             mine = share;
-            let assign = Action::Assign { group: CONSUMERS.to_owned(), topic: TOPIC.to_owned(), queues: mine.clone() };
+            let assign = Action::Assign {
+                group: consumers(&worker.bench),
+                topic: worker.bench.topic.to_string(),
+                queues: mine.clone(),
+            };
             worker.done(worker.now(), Outcome::Ok, assign);
         }
         let at = worker.dice.index(mine.len());
@@ -115,17 +122,18 @@ struct Progress {
 }
 
 async fn step(worker: &mut Worker, queue: u32, progress: &mut Progress) {
+    let group = consumers(&worker.bench);
     if progress.next.is_none() {
-        let stored = worker.ask_progress(CONSUMERS, queue).await.map(|stored| stored.unwrap_or(0));
+        let stored = worker.ask_progress(&group, queue).await.map(|stored| stored.unwrap_or(0));
         *progress = Progress { next: stored, stored: stored.unwrap_or(0) };
     }
     let Some(from) = progress.next else { return };
     let suspend = Some(Duration::from_millis(worker.dice.below(800)));
-    let Some(pulled) = worker.pull(Some(CONSUMERS), queue, from, suspend, None).await else { return };
+    let Some(pulled) = worker.pull(Some(&group), queue, from, suspend, None).await else { return };
     for message in &pulled.messages {
         let action = Action::Deliver {
-            group: CONSUMERS.to_owned(),
-            topic: TOPIC.to_owned(),
+            group: consumers(&worker.bench),
+            topic: worker.bench.topic.to_string(),
             queue,
             found: content::found(message),
             consumed: Consumed::Done,
@@ -137,7 +145,7 @@ async fn step(worker: &mut Worker, queue: u32, progress: &mut Progress) {
     // Not after each pull, so that a member that takes over gets some messages again.
     if next > progress.stored
         && worker.dice.percent(80)
-        && worker.store_progress(CONSUMERS, queue, next).await == Outcome::Ok
+        && worker.store_progress(&group, queue, next).await == Outcome::Ok
     {
         progress.stored = next;
     }

@@ -4,8 +4,7 @@ use timbermq_check::history::{Action, Outcome};
 use timbermq_client::{RemotingCommand, RequestCode};
 use timbermq_remoting::body::{JsonBody, LockBatchRequest, LockBatchResponse};
 
-use super::{Bench, Rotation, TOPIC, Worker, Workload, message_queue};
-use crate::cluster::GROUP;
+use super::{Bench, Rotation, Worker, Workload};
 use crate::recorder::outcome;
 
 /// Clients that want the same locks.
@@ -52,7 +51,7 @@ async fn want(mut worker: Worker, set: u32, rotation: Rotation) {
             // A lock of which nobody wants to hear any more needs no unlocking.
             held = None;
         }
-        let group = format!("lockers-{set}-{block}");
+        let group = format!("{}-lockers-{set}-{block}", worker.bench.topic);
         let outcome = if held.is_some() && worker.dice.percent(60) {
             held = None;
             unlock(&worker, &group).await
@@ -74,7 +73,7 @@ fn request(worker: &Worker, code: RequestCode, group: &str) -> RemotingCommand {
     let body = LockBatchRequest {
         client_id: worker.name.clone(),
         consumer_group: group.to_owned(),
-        mq_set: vec![message_queue(0)],
+        mq_set: vec![worker.bench.queue(0)],
         only_this_broker: false,
     };
     RemotingCommand::request(code).with_body(body.to_json())
@@ -82,20 +81,26 @@ fn request(worker: &Worker, code: RequestCode, group: &str) -> RemotingCommand {
 
 async fn lock(worker: &Worker, group: &str) -> (Outcome, bool) {
     let invoke = worker.now();
-    let answer = worker.client.call_broker_once(GROUP, request(worker, RequestCode::LOCK_BATCH_MQ, group)).await;
+    let answer = worker
+        .client
+        .call_broker_once(&worker.bench.target.group, request(worker, RequestCode::LOCK_BATCH_MQ, group))
+        .await;
     let outcome = outcome(&answer);
     let body = answer.ok().and_then(|answer| LockBatchResponse::from_json(&answer.body).ok());
     let granted = body.is_some_and(|body| !body.locked.is_empty());
     let until = granted.then(|| invoke + TRUST);
-    let (group, topic, client) = (group.to_owned(), TOPIC.to_owned(), worker.name.clone());
+    let (group, topic, client) = (group.to_owned(), worker.bench.topic.to_string(), worker.name.clone());
     worker.done(invoke, outcome, Action::Lock { group, topic, queue: 0, client, granted, until });
     (outcome, granted)
 }
 
 async fn unlock(worker: &Worker, group: &str) -> Outcome {
     let invoke = worker.now();
-    let answer = worker.client.call_broker_once(GROUP, request(worker, RequestCode::UNLOCK_BATCH_MQ, group)).await;
-    let (group, topic, client) = (group.to_owned(), TOPIC.to_owned(), worker.name.clone());
+    let answer = worker
+        .client
+        .call_broker_once(&worker.bench.target.group, request(worker, RequestCode::UNLOCK_BATCH_MQ, group))
+        .await;
+    let (group, topic, client) = (group.to_owned(), worker.bench.topic.to_string(), worker.name.clone());
     worker.done(invoke, outcome(&answer), Action::Unlock { group, topic, queue: 0, client });
     outcome(&answer)
 }

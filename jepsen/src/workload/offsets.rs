@@ -43,7 +43,7 @@ async fn store(mut worker: Worker, set: u32, rotation: Rotation) {
     let mut mine = 0;
     while !worker.bench.stopped() {
         let block = rotation.next();
-        let group = format!("register-{set}-{block}");
+        let group = format!("{}-register-{set}-{block}", worker.bench.topic);
         if current != Some(block) {
             worker.make_group(&group).await;
             (current, mine) = (Some(block), 0);

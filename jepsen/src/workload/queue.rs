@@ -5,7 +5,7 @@ use std::time::Duration;
 use timbermq_check::history::{Action, End};
 use timbermq_types::UnixMillis;
 
-use super::{Bench, QUEUES, TOPIC, Worker, Workload, message_queue, unsigned};
+use super::{Bench, QUEUES, Worker, Workload, unsigned};
 use crate::recorder::outcome;
 
 /// Sends, and pulls with offsets from the leader and from any replica.
@@ -52,8 +52,8 @@ async fn read(mut worker: Worker) {
         let queue = worker.any_queue();
         let from = next[queue as usize];
         let replica = worker.dice.percent(40).then(|| {
-            let at = worker.dice.index(worker.bench.directory.len());
-            worker.bench.directory[at].1.clone()
+            let at = worker.dice.index(worker.bench.target.replicas.len());
+            worker.bench.target.replicas[at].1.clone()
         });
         let suspend = worker.dice.percent(30).then(|| Duration::from_millis(worker.dice.below(1_500)));
         if let Some(pulled) = worker.pull(None, queue, from, suspend, replica.as_deref()).await {
@@ -76,18 +76,23 @@ async fn bound(worker: &mut Worker, queue: u32) {
     let end = if worker.dice.percent(80) { End::Max } else { End::Min };
     let invoke = worker.now();
     let answer = match end {
-        End::Max => worker.client.max_offset(&message_queue(queue)).await,
-        End::Min => worker.client.min_offset(&message_queue(queue)).await,
+        End::Max => worker.client.max_offset(&worker.bench.queue(queue)).await,
+        End::Min => worker.client.min_offset(&worker.bench.queue(queue)).await,
     };
     let outcome = outcome(&answer);
-    let action = Action::Bound { topic: TOPIC.to_owned(), queue, end, offset: answer.map_or(0, unsigned) };
+    let action =
+        Action::Bound { topic: worker.bench.topic.to_string(), queue, end, offset: answer.map_or(0, unsigned) };
     worker.done(invoke, outcome, action);
 }
 
 async fn search(worker: &Worker, queue: u32, stored: UnixMillis) {
     let invoke = worker.now();
-    let answer = worker.client.search_offset(&message_queue(queue), stored).await;
+    let answer = worker.client.search_offset(&worker.bench.queue(queue), stored).await;
     let outcome = outcome(&answer);
     let offset = answer.map_or(0, unsigned);
-    worker.done(invoke, outcome, Action::SearchTime { topic: TOPIC.to_owned(), queue, time_ms: stored.0, offset });
+    worker.done(
+        invoke,
+        outcome,
+        Action::SearchTime { topic: worker.bench.topic.to_string(), queue, time_ms: stored.0, offset },
+    );
 }
