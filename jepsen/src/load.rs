@@ -1,7 +1,7 @@
 //! The clients of a run: from the topic that they use to the last message that is read back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -22,8 +22,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(60);
 const SERVE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a group may take to consume what is left.
 const CONSUME_LIMIT: Duration = Duration::from_secs(60);
-/// How long clients may take to end; every request has a shorter timeout.
-const END_LIMIT: Duration = Duration::from_secs(30);
+/// How long clients may take to end; every request has a shorter timeout, and programs that are clients are ended then.
+const END_LIMIT: Duration = Duration::from_secs(40);
 /// How long it may take until a queue can be read from end to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// Rest between two tries.
@@ -73,6 +73,7 @@ impl Load {
             recorder: recorder.clone(),
             target: Arc::new(target),
             topic: topic.into(),
+            dir: options.dir.join("clients"),
             seed: options.seed,
             workload: "",
             rate: options.rate,
@@ -80,6 +81,7 @@ impl Load {
             stop: Arc::new(AtomicBool::new(false)),
             over: Arc::new(AtomicBool::new(false)),
             running: Arc::new(AtomicUsize::new(0)),
+            complaints: Arc::default(),
         };
         let client = bench.worker("observer").client;
         let (recorder, options) = (recorder.clone(), options.clone());
@@ -166,6 +168,8 @@ impl Load {
             meanwhile()?;
             std::thread::sleep(PAUSE);
         }
+        let complaints = self.bench.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        anyhow::ensure!(complaints.is_empty(), "{}", complaints.join("; "));
         Ok(())
     }
 

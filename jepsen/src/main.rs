@@ -215,6 +215,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 if let Some(why) = sandbox::missing() {
                     bail!("no sandbox can be made here: {why}");
                 }
+                // Inside there is no way to fetch anything.
+                options.workloads().iter().try_for_each(|workload| workload.prepare())?;
                 let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
                 let ended = sandbox::enter(&arguments);
                 cluster::remove_data(&options.dir);
@@ -262,6 +264,7 @@ fn attach(args: &AttachArgs) -> Result<ExitCode> {
         attached: Some(args.namesrv.clone()),
         dir: directory(args.dir.as_ref(), args.seed)?,
     };
+    options.workloads().iter().try_for_each(|workload| workload.prepare())?;
     eprintln!("group {}, topic {topic}, {} replicas", target.group, target.replicas.len());
     conclude(&attach::run(&options, target, &topic)?, args.json)
 }

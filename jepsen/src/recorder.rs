@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use timbermq_check::history::{Action, History, Micros, Operation, Outcome};
+use timbermq_check::history::{Action, History, Micros, NEVER, Operation, Outcome};
 use timbermq_client::ClientError;
 use timbermq_tests::monotonic::now_us;
 
@@ -32,11 +32,10 @@ impl Recorder {
         now_us().saturating_sub(self.begin)
     }
 
-    /// A time of the machine's monotonic clock in milliseconds, as drivers of stock clients tell it, on the history's clock.
+    /// A time of the machine's monotonic clock in microseconds, as drivers of stock clients tell it, on the history's clock.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // milliseconds since boot
-    pub fn of_monotonic_ms(&self, ms: f64) -> Micros {
-        ((ms * 1e3) as u64).saturating_sub(self.begin)
+    pub fn of_monotonic(&self, time: u64) -> Micros {
+        if time == NEVER { NEVER } else { time.saturating_sub(self.begin) }
     }
 
     /// The history so far.

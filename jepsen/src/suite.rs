@@ -117,7 +117,9 @@ fn plan_with(seed: u64, budget: u64, seconds: u64, here: &[&str]) -> Vec<Scenari
         }
     }
     for n in 1.. {
-        let mut workloads: Vec<String> = workload::ALL.iter().map(|workload| workload.name().to_owned()).collect();
+        // Stock clients are fetched and compiled first, which a budget of minutes has no room for.
+        let own = workload::ALL.iter().filter(|workload| !workload.is_stock());
+        let mut workloads: Vec<String> = own.map(|workload| workload.name().to_owned()).collect();
         dice.shuffle(&mut workloads);
         workloads.truncate(1 + dice.index(3));
         let mut nemeses: Vec<String> = here.iter().map(|name| (*name).to_owned()).collect();
@@ -377,7 +379,7 @@ mod tests {
         let of = |names: fn(&Scenario) -> &Vec<String>| {
             planned.iter().flat_map(names).map(String::as_str).collect::<BTreeSet<&str>>().len()
         };
-        assert_eq!(of(|run| &run.workloads), workload::ALL.len());
+        assert_eq!(of(|run| &run.workloads), workload::ALL.iter().filter(|workload| !workload.is_stock()).count());
         assert_eq!(of(|run| &run.nemeses), nemesis::ALL.len());
         let names: BTreeSet<&String> = planned.iter().map(|run| &run.name).collect();
         assert_eq!(names.len(), planned.len());

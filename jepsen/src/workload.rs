@@ -3,14 +3,17 @@
 mod admin;
 mod broker_id;
 mod group;
+mod java;
 mod locks;
 mod offsets;
 mod queue;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Result;
 use timbermq_check::history::{Action, Micros, Operation, Outcome, PullStatus};
 use timbermq_client::{Client, ClientConfig, ClientError, MessageQueue, PullResult};
 use timbermq_env::Env;
@@ -36,6 +39,17 @@ pub trait Workload: Sync {
     fn about(&self) -> &'static str;
     /// The invariants, by number, that a run with it must have exercised to be valid.
     fn required(&self) -> &'static [u8];
+    /// Whether its clients are stock ones, which are programs of their own.
+    fn is_stock(&self) -> bool {
+        false
+    }
+    /// Makes ready what it needs, before there is a cluster.
+    ///
+    /// # Errors
+    /// It cannot be had here.
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
     /// Starts its clients.
     fn start(&self, bench: &Bench);
     /// A group that must have got everything in the end.
@@ -46,7 +60,7 @@ pub trait Workload: Sync {
 
 /// All workloads.
 pub const ALL: &[&dyn Workload] =
-    &[&queue::Queue, &group::Group, &offsets::Offsets, &locks::Locks, &admin::Admin, &broker_id::BrokerId];
+    &[&queue::Queue, &group::Group, &offsets::Offsets, &locks::Locks, &admin::Admin, &broker_id::BrokerId, &java::Java];
 
 /// Workloads that are wanted and not there, and why.
 pub const LEFT_OUT: &[(&str, &str)] = &[
@@ -72,6 +86,8 @@ pub struct Bench {
     pub target: Arc<Target>,
     /// The topic.
     pub topic: Arc<str>,
+    /// Directory for what clients leave.
+    pub dir: PathBuf,
     /// Seed of the run.
     pub seed: u64,
     /// The workload, whose name its clients' names begin with.
@@ -86,6 +102,8 @@ pub struct Bench {
     pub over: Arc<AtomicBool>,
     /// Clients that have not ended.
     pub running: Arc<AtomicUsize>,
+    /// What went wrong with clients themselves.
+    pub complaints: Arc<Mutex<Vec<String>>>,
 }
 
 impl Bench {
@@ -118,17 +136,21 @@ impl Bench {
 
     /// Starts the work of a worker.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        struct Ended(Arc<AtomicUsize>);
-        impl Drop for Ended {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        self.running.fetch_add(1, Ordering::Relaxed);
-        let ended = Ended(Arc::clone(&self.running));
+        let running = Running::new(&self.running);
         self.runtime.spawn(async move {
-            let _ended = ended;
+            let _running = running;
             work.await;
+        });
+    }
+
+    /// Starts a program that is a client, on a thread that waits for it; what it says went wrong is a complaint.
+    pub fn spawn_program(&self, name: String, work: impl FnOnce() -> Result<()> + Send + 'static) {
+        let (running, complaints) = (Running::new(&self.running), Arc::clone(&self.complaints));
+        self.runtime.spawn_blocking(move || {
+            let _running = running;
+            if let Err(error) = work() {
+                complaints.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name}: {error:#}"));
+            }
         });
     }
 
@@ -161,6 +183,22 @@ impl Bench {
     pub fn node_of(&self, addr: &str) -> String {
         let replicas = &self.target.replicas;
         replicas.iter().find(|(_, known)| known == addr).map_or_else(|| addr.to_owned(), |(name, _)| name.clone())
+    }
+}
+
+/// Counts as a client that has not ended, until it is dropped.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

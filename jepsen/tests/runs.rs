@@ -63,7 +63,8 @@ fn a_run_that_is_killed_leaves_no_process_and_no_mount() {
         Err(why) => return eprintln!("skipped: {why}"),
     };
     let dir = tempfile::tempdir().unwrap();
-    let mut run = jepsen(&binary, dir.path(), &["--time", "60"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut run =
+        jepsen(&binary, dir.path(), &["--time", "60"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let within = |limit: u64, done: &dyn Fn() -> bool| {
         let deadline = Instant::now() + Duration::from_secs(limit);
         while !done() && Instant::now() < deadline {
