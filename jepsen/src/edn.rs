@@ -34,7 +34,8 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
         let process = numbers.get(operation.process).copied().unwrap_or_default();
         let action = serde_json::to_value(&operation.action)?;
         let (name, fields) = match action.as_object().and_then(|action| action.iter().next()) {
-            Some((name, fields)) => (keyword(name), value(fields)),
+            Some((name, fields)) if is_end => (keyword(name), value(fields)),
+            Some((name, fields)) => (keyword(name), value(&asked(name, fields))),
             None => (keyword("unknown"), "nil".to_owned()),
         };
         write!(
@@ -49,6 +50,24 @@ pub fn write(history: &History, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, ":type :{kind}, :f {name}, :value {fields}}}")?;
     }
     Ok(())
+}
+
+/// What is known of an operation before its answer.
+fn asked(action: &str, fields: &Value) -> Value {
+    let answers: &[&str] = match action {
+        "send" | "bound" | "search_time" | "query_offset" => &["offset"],
+        "pull" => &["status", "messages", "next", "bounds"],
+        "drain" => &["messages", "min", "max", "to"],
+        "query_id" | "query_key" => &["found"],
+        "lock" => &["granted", "until"],
+        "get_config" => &["value"],
+        _ => &[],
+    };
+    let mut fields = fields.clone();
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|name, _| !answers.contains(&name.as_str()));
+    }
+    fields
 }
 
 /// A name as a keyword.
@@ -111,6 +130,10 @@ mod tests {
             lines[2],
             "{:index 2, :time 30000, :process 0, :client \"p\", :type :ok, :f :send, :value {:topic \"orders\", :queue 0, \
              :message {:producer \"p\", :seq 0}, :offset 7}}"
+        );
+        assert!(
+            lines[0].contains(":type :invoke") && !lines[0].contains(":offset"),
+            "nobody knows the offset yet: {text}"
         );
         assert!(lines[1].contains(":process 1") && lines[1].contains(":type :invoke"), "{text}");
     }
