@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -181,6 +182,11 @@ fn budget(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number.saturating_mul(seconds)))
 }
 
+/// Writes a line to stdout. A reader who has gone away has seen enough.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn main() -> ExitCode {
     match dispatch(Args::parse().command) {
         Ok(code) => code,
@@ -203,7 +209,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             let mut finished = Finished::read(&dir)?;
             finished.record.options.dir = dir;
             finished.write_report()?;
-            print!("{}", finished.judged);
+            say(finished.judged.to_string().trim_end());
             Ok(code(&finished.verdict()))
         }
         Command::Run(args) if args.list => {
@@ -234,13 +240,13 @@ fn dispatch(command: Command) -> Result<ExitCode> {
 fn conclude(finished: &Finished, json: bool) -> Result<ExitCode> {
     finished.keep()?;
     finished.write_report()?;
-    print!("{}", finished.judged);
+    say(finished.judged.to_string().trim_end());
     if let Verdict::Unknown(why) = finished.verdict() {
-        println!("nobody can say: {why}");
+        say(format!("nobody can say: {why}"));
     }
     eprintln!("history, logs and report: {}", finished.record.options.dir.display());
     if json {
-        println!("{}", summary(finished));
+        say(summary(finished));
     }
     Ok(code(&finished.verdict()))
 }
@@ -306,7 +312,7 @@ fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         suite::write_junit(&outcomes, path)?;
     }
     let summary = suite::summary(&outcomes);
-    println!(
+    say(format!(
         "{} runs: {} valid, {} invalid, {} unknown; {} operations, {} faults, {} of them power cuts",
         summary["runs"],
         summary["valid"],
@@ -315,10 +321,10 @@ fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         summary["ops"],
         summary["faults"],
         summary["power_cuts"]
-    );
-    println!("reports: {}/*/report.html", dir.display());
+    ));
+    say(format!("reports: {}/*/report.html", dir.display()));
     if args.json {
-        println!("{summary}");
+        say(&summary);
     }
     Ok(match (summary["invalid"].as_u64(), summary["unknown"].as_u64()) {
         (Some(0), Some(0)) => ExitCode::SUCCESS,
@@ -332,11 +338,11 @@ fn selftest(args: &SelftestArgs) -> Result<ExitCode> {
     let rows = suite::selftest(&binary, &dir, args.time, args.tries, args.bug.as_deref())?;
     let summary = suite::selftest_summary(&rows);
     for row in rows.iter().filter(|row| row.state != "caught") {
-        println!("{:>2} {:<28} {:<10} {}", row.number, row.bug, row.state, row.why);
+        say(format!("{:>2} {:<28} {:<10} {}", row.number, row.bug, row.state, row.why));
     }
-    println!("caught {} of {}", summary["caught"], summary["total"]);
+    say(format!("caught {} of {}", summary["caught"], summary["total"]));
     if args.json {
-        println!("{summary}");
+        say(&summary);
     }
     let missed = rows.iter().any(|row| row.expected && row.state != "caught");
     Ok(if missed { ExitCode::from(1) } else { ExitCode::SUCCESS })
@@ -397,22 +403,22 @@ fn summary(finished: &Finished) -> Value {
 }
 
 fn list() {
-    println!("workloads");
+    say("workloads");
     for workload in workload::ALL {
-        println!("  {:<16} {}", workload.name(), workload.about());
+        say(format!("  {:<16} {}", workload.name(), workload.about()));
     }
     for (name, why) in workload::LEFT_OUT {
-        println!("  {name:<16} left out: {why}");
+        say(format!("  {name:<16} left out: {why}"));
     }
-    println!("nemeses");
+    say("nemeses");
     for nemesis in nemesis::ALL {
         match nemesis.missing() {
-            None => println!("  {:<16} {}", nemesis.name(), nemesis.about()),
-            Some(why) => println!("  {:<16} not here: {why}", nemesis.name()),
+            None => say(format!("  {:<16} {}", nemesis.name(), nemesis.about())),
+            Some(why) => say(format!("  {:<16} not here: {why}", nemesis.name())),
         }
     }
     for (name, why) in nemesis::LEFT_OUT {
-        println!("  {name:<16} left out: {why}");
+        say(format!("  {name:<16} left out: {why}"));
     }
 }
 

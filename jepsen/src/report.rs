@@ -99,17 +99,25 @@ fn head(out: &mut String, finished: &Finished, title: &str) {
             let broken: Vec<String> = finished
                 .judged
                 .violated()
-                .map(|row| format!("{} ({} times: {})", row.id, grouped(row.violations), row.statement))
+                .map(|row| format!("“{}” ({}, {} times)", row.statement, row.id, grouped(row.violations)))
                 .collect();
-            format!("A promise was broken: {}.", broken.join("; "))
+            format!("Broken: {}.", broken.join("; "))
         }
         Verdict::Unknown(why) => format!("Nobody can say: {why}."),
     };
     let options = &finished.record.options;
+    let story = if options.nemeses.is_empty() {
+        "Clients worked with real processes; afterwards every message was read back and every promise was checked against \
+         what the clients had seen."
+    } else {
+        "Clients worked with real processes while these faults were injected. Then everything was made whole, every message \
+         was read back from every replica, and every promise was checked against what the clients had seen."
+    };
     let bug = options.bug.as_ref().map(|bug| format!(" The replicas had the seeded bug {bug}.")).unwrap_or_default();
     let _ = write!(
         out,
-        "<header class='{word}'><p class='verdict'>{word}</p><h1>{}</h1><p>{}{}</p></header>",
+        "<header class='{word}'><p class='verdict'>{word}</p><h1>{}</h1><p><b>{}</b>{}</p>\
+         <p class='set'>{story}</p></header>",
         escaped(title),
         escaped(&sentence),
         escaped(&bug),

@@ -16,6 +16,9 @@ const INSIDE: &str = "TIMBERMQ_JEPSEN_INSIDE";
 /// Programs without which there is no sandbox, and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 3] = [("ip", "iproute2"), ("unshare", "util-linux"), ("nsenter", "util-linux")];
 
+/// How a program is started inside.
+const NAMESPACES: [&str; 7] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+
 /// Whether this process is the one inside.
 #[must_use]
 pub fn is_inside() -> bool {
@@ -33,7 +36,7 @@ pub fn missing() -> Option<String> {
             return Some(format!("the program {program} is missing: install the package {package}"));
         }
     }
-    let tried = Command::new("unshare").args(["--net", "--mount", "--pid", "--fork", "true"]).output();
+    let tried = Command::new("unshare").args(NAMESPACES).arg("true").output();
     match tried {
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(format!("namespaces are refused: {}", String::from_utf8_lossy(&output.stderr).trim())),
@@ -55,7 +58,7 @@ pub fn has_program(name: &str) -> bool {
 /// It cannot be started.
 pub fn enter(arguments: &[OsString]) -> Result<ExitCode> {
     let mut child = Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .args(NAMESPACES)
         .arg(std::env::current_exe().context("the path of this program")?)
         .args(arguments)
         .env(INSIDE, "1")
@@ -66,7 +69,12 @@ pub fn enter(arguments: &[OsString]) -> Result<ExitCode> {
     let lifeline = child.stdin.take();
     let status = child.wait()?;
     drop(lifeline);
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2)))
+    Ok(match status.code() {
+        Some(0) => ExitCode::SUCCESS,
+        Some(1) => ExitCode::from(1),
+        // Whatever else happened in there, it was no verdict.
+        _ => ExitCode::from(2),
+    })
 }
 
 /// To be called inside: ends the process, and so everything in the sandbox, when whoever started it is gone.
