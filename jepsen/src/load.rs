@@ -1,6 +1,6 @@
 //! The clients of a run: from the topic that they use to the last message that is read back.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::cluster::Status;
 use crate::record::Options;
 use crate::recorder::Recorder;
-use crate::workload::{Bench, QUEUES, SEND_TIMEOUT};
+use crate::workload::{Bench, QUEUES, SEND_TIMEOUT, Until};
 
 /// How long it may take until the topic is there.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
@@ -80,7 +80,7 @@ impl Load {
             clients: options.clients,
             stop: Arc::new(AtomicBool::new(false)),
             over: Arc::new(AtomicBool::new(false)),
-            running: Arc::new(AtomicUsize::new(0)),
+            running: Arc::default(),
             complaints: Arc::default(),
         };
         let client = bench.worker("observer").client;
@@ -156,20 +156,27 @@ impl Load {
     /// A client does not end, or what `meanwhile` says.
     pub fn end(&mut self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         self.bench.stop.store(true, Ordering::Relaxed);
+        self.wait_for(Until::Stop, meanwhile)?;
         let workloads = self.options.workloads();
         let groups: Vec<String> = workloads.iter().filter_map(|workload| workload.consumers(&self.bench)).collect();
         for group in groups {
             self.settle(group, meanwhile)?;
         }
         self.bench.over.store(true, Ordering::Relaxed);
+        self.wait_for(Until::Over, meanwhile)?;
+        let complaints = self.bench.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        anyhow::ensure!(complaints.is_empty(), "{}", complaints.join("; "));
+        Ok(())
+    }
+
+    /// Waits until all clients of a kind have ended.
+    fn wait_for(&self, until: Until, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let deadline = Instant::now() + END_LIMIT;
-        while self.bench.running.load(Ordering::Relaxed) > 0 {
+        while self.bench.running[until as usize].load(Ordering::Relaxed) > 0 {
             anyhow::ensure!(Instant::now() < deadline, "a client's request did not end within {END_LIMIT:?}");
             meanwhile()?;
             std::thread::sleep(PAUSE);
         }
-        let complaints = self.bench.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        anyhow::ensure!(complaints.is_empty(), "{}", complaints.join("; "));
         Ok(())
     }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
-use timbermq_check::Verdict;
+use timbermq_check::history::Reader;
+use timbermq_check::{Id, Verdict};
 use timbermq_jepsen::record::{self, Finished, Options};
 use timbermq_jepsen::{attach, cluster, nemesis, run, sandbox, suite, workload};
 
@@ -39,6 +40,17 @@ enum Command {
     Report {
         /// The directory.
         dir: PathBuf,
+    },
+    /// Judges any history in the format of the checkers, whoever wrote it.
+    Check {
+        /// JSON lines.
+        history: PathBuf,
+        /// Invariants that it must have exercised, such as I1,I11; by default those about messages.
+        #[arg(long, value_delimiter = ',')]
+        require: Vec<Id>,
+        /// Print one JSON object on the last line.
+        #[arg(long)]
+        json: bool,
     },
     /// Workloads and nemeses: what there is, what cannot be had here, what is left out.
     List,
@@ -212,6 +224,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             say(finished.judged.to_string().trim_end());
             Ok(code(&finished.verdict()))
         }
+        Command::Check { history, require, json } => check(&history, require, json),
         Command::Run(args) if args.list => {
             list();
             Ok(ExitCode::SUCCESS)
@@ -234,6 +247,21 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Attach(args) => attach(&args),
     }
+}
+
+fn check(path: &Path, require: Vec<Id>, json: bool) -> Result<ExitCode> {
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let history = Reader::default().read(std::io::BufReader::new(file))?;
+    let mut options = timbermq_check::Options::default();
+    if !require.is_empty() {
+        options.required = require.into_iter().collect();
+    }
+    let judged = timbermq_check::check(&history, &options);
+    say(judged.to_string().trim_end());
+    if json {
+        say(serde_json::to_string(&judged)?);
+    }
+    Ok(code(judged.verdict()))
 }
 
 /// Keeps a run and says what came of it.

@@ -100,8 +100,8 @@ pub struct Bench {
     pub stop: Arc<AtomicBool>,
     /// Set when those are to end that consume, too: when they have got everything.
     pub over: Arc<AtomicBool>,
-    /// Clients that have not ended.
-    pub running: Arc<AtomicUsize>,
+    /// Clients that have not ended, by what they wait for.
+    pub running: Arc<[AtomicUsize; 2]>,
     /// What went wrong with clients themselves.
     pub complaints: Arc<Mutex<Vec<String>>>,
 }
@@ -135,8 +135,8 @@ impl Bench {
     }
 
     /// Starts the work of a worker.
-    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let running = Running::new(&self.running);
+    pub fn spawn(&self, until: Until, work: impl Future<Output = ()> + Send + 'static) {
+        let running = Running::new(&self.running, until);
         self.runtime.spawn(async move {
             let _running = running;
             work.await;
@@ -144,8 +144,8 @@ impl Bench {
     }
 
     /// Starts a program that is a client, on a thread that waits for it; what it says went wrong is a complaint.
-    pub fn spawn_program(&self, name: String, work: impl FnOnce() -> Result<()> + Send + 'static) {
-        let (running, complaints) = (Running::new(&self.running), Arc::clone(&self.complaints));
+    pub fn spawn_program(&self, until: Until, name: String, work: impl FnOnce() -> Result<()> + Send + 'static) {
+        let (running, complaints) = (Running::new(&self.running, until), Arc::clone(&self.complaints));
         self.runtime.spawn_blocking(move || {
             let _running = running;
             if let Err(error) = work() {
@@ -186,19 +186,28 @@ impl Bench {
     }
 }
 
+/// When a client ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// With the load: it writes, or asks.
+    Stop,
+    /// When everything is over: it consumes.
+    Over,
+}
+
 /// Counts as a client that has not ended, until it is dropped.
-struct Running(Arc<AtomicUsize>);
+struct Running(Arc<[AtomicUsize; 2]>, Until);
 
 impl Running {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
+    fn new(counts: &Arc<[AtomicUsize; 2]>, until: Until) -> Self {
+        counts[until as usize].fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counts), until)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0[self.1 as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 

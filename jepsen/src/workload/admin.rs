@@ -6,7 +6,7 @@ use timbermq_remoting::ResponseCode;
 use timbermq_remoting::body::{JsonBody, SubscriptionGroupConfig, TopicConfig};
 use timbermq_remoting::header::{CreateTopicHeader, DeleteSubscriptionGroupHeader, GroupHeader, TopicHeader};
 
-use super::{Bench, Rotation, Worker, Workload};
+use super::{Bench, Rotation, Until, Worker, Workload};
 use crate::recorder::outcome;
 
 /// Operators who set and read the same topics and groups.
@@ -31,12 +31,12 @@ impl Workload for Admin {
     }
 
     fn start(&self, bench: &Bench) {
-        bench.spawn(super::queue::produce(bench.worker("producer-0")));
+        bench.spawn(Until::Stop, super::queue::produce(bench.worker("producer-0")));
         for set in 0..bench.clients.div_ceil(RIVALS) {
             let rotation = Rotation::new(PER_NAME);
             for n in 0..RIVALS {
                 let worker = bench.worker(&format!("operator-{set}-{n}"));
-                bench.spawn(configure(worker, (set, u64::from(n)), rotation.clone()));
+                bench.spawn(Until::Stop, configure(worker, (set, u64::from(n)), rotation.clone()));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use timbermq_check::history::{Action, Operation, Outcome};
 use timbermq_client::{Client, ClientConfig};
 
-use super::{Bench, Worker, Workload};
+use super::{Bench, Until, Worker, Workload};
 use crate::cluster::Status;
 use crate::load::ask_status;
 
@@ -28,12 +28,12 @@ impl Workload for BrokerId {
     fn start(&self, bench: &Bench) {
         for (name, addr) in bench.target.name_servers.iter() {
             let worker = bench.worker(&format!("watcher-{name}"));
-            bench.spawn(watch(worker, name.clone(), addr.clone()));
+            bench.spawn(Until::Stop, watch(worker, name.clone(), addr.clone()));
         }
         let others = bench.target.name_servers.len();
         for n in 0..(bench.clients as usize).saturating_sub(others).max(1) {
             let worker = bench.worker(&format!("producer-{n}"));
-            bench.spawn(super::queue::produce(worker));
+            bench.spawn(Until::Stop, super::queue::produce(worker));
         }
     }
 }

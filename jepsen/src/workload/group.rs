@@ -7,7 +7,7 @@ use std::time::Duration;
 use timbermq_check::history::{Action, Consumed, Outcome};
 use timbermq_tests::content;
 
-use super::{Bench, QUEUES, Worker, Workload, unsigned};
+use super::{Bench, QUEUES, Until, Worker, Workload, unsigned};
 
 /// Name of the group: that of the topic tells it from those of other runs.
 fn consumers(bench: &Bench) -> String {
@@ -38,13 +38,13 @@ impl Workload for Group {
         let producers = bench.share(60);
         for n in 0..producers {
             let worker = bench.worker(&format!("producer-{n}"));
-            bench.spawn(super::queue::produce(worker));
+            bench.spawn(Until::Stop, super::queue::produce(worker));
         }
         let members: Members = Arc::default();
         let count = bench.clients.saturating_sub(producers).max(2);
         for n in 0..count {
             let worker = bench.worker_of(&format!("consumer-{n}"), &consumers(bench));
-            bench.spawn(consume(worker, n, Arc::clone(&members)));
+            bench.spawn(Until::Over, consume(worker, n, Arc::clone(&members)));
         }
     }
 }

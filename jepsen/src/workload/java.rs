@@ -7,7 +7,7 @@ use timbermq_check::history::Operation;
 use timbermq_tests::driver::{self, Driver};
 use timbermq_tests::stock::{STOCK, Stock, clients_dir};
 
-use super::{Bench, QUEUES, Workload};
+use super::{Bench, QUEUES, Until, Workload};
 use crate::recorder::Recorder;
 
 /// Producers that send one message after the other with the client's own retries, and a push consumer.
@@ -54,11 +54,11 @@ impl Workload for Java {
     fn start(&self, bench: &Bench) {
         let name = "java-consumer-0".to_owned();
         let own = bench.clone();
-        bench.spawn_program(name.clone(), move || consume(&own, &name));
+        bench.spawn_program(Until::Over, name.clone(), move || consume(&own, &name));
         for n in 0..PRODUCERS {
             let name = format!("java-producer-{n}");
             let own = bench.clone();
-            bench.spawn_program(name.clone(), move || produce(&own, &name));
+            bench.spawn_program(Until::Stop, name.clone(), move || produce(&own, &name));
         }
     }
 }

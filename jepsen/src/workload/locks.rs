@@ -4,7 +4,7 @@ use timbermq_check::history::{Action, Outcome};
 use timbermq_client::{RemotingCommand, RequestCode};
 use timbermq_remoting::body::{JsonBody, LockBatchRequest, LockBatchResponse};
 
-use super::{Bench, Rotation, Worker, Workload};
+use super::{Bench, Rotation, Until, Worker, Workload};
 use crate::recorder::outcome;
 
 /// Clients that want the same locks.
@@ -32,12 +32,12 @@ impl Workload for Locks {
     }
 
     fn start(&self, bench: &Bench) {
-        bench.spawn(super::queue::produce(bench.worker("producer-0")));
+        bench.spawn(Until::Stop, super::queue::produce(bench.worker("producer-0")));
         for set in 0..bench.clients.div_ceil(RIVALS) {
             let rotation = Rotation::new(PER_LOCK);
             for n in 0..RIVALS {
                 let worker = bench.worker(&format!("locker-{set}-{n}"));
-                bench.spawn(want(worker, set, rotation.clone()));
+                bench.spawn(Until::Stop, want(worker, set, rotation.clone()));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use timbermq_check::history::Outcome;
 
-use super::{Bench, Rotation, Worker, Workload};
+use super::{Bench, Rotation, Until, Worker, Workload};
 
 /// Stores and queries of the same groups' offsets by clients with ideas of their own.
 pub(super) struct Offsets;
@@ -27,12 +27,12 @@ impl Workload for Offsets {
 
     fn start(&self, bench: &Bench) {
         // Where there are no messages, offsets would point at nothing.
-        bench.spawn(super::queue::produce(bench.worker("producer-0")));
+        bench.spawn(Until::Stop, super::queue::produce(bench.worker("producer-0")));
         for set in 0..bench.clients.div_ceil(SHARERS) {
             let rotation = Rotation::new(PER_REGISTER);
             for n in 0..SHARERS {
                 let worker = bench.worker(&format!("storer-{set}-{n}"));
-                bench.spawn(store(worker, set, rotation.clone()));
+                bench.spawn(Until::Stop, store(worker, set, rotation.clone()));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use timbermq_check::history::{Action, End};
 use timbermq_types::UnixMillis;
 
-use super::{Bench, QUEUES, Worker, Workload, unsigned};
+use super::{Bench, QUEUES, Until, Worker, Workload, unsigned};
 use crate::recorder::outcome;
 
 /// Sends, and pulls with offsets from the leader and from any replica.
@@ -28,11 +28,11 @@ impl Workload for Queue {
         let producers = bench.share(60);
         for n in 0..producers {
             let worker = bench.worker(&format!("producer-{n}"));
-            bench.spawn(produce(worker));
+            bench.spawn(Until::Stop, produce(worker));
         }
         for n in 0..bench.clients.saturating_sub(producers).max(1) {
             let worker = bench.worker(&format!("reader-{n}"));
-            bench.spawn(read(worker));
+            bench.spawn(Until::Stop, read(worker));
         }
     }
 }
