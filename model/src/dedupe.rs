@@ -22,7 +22,7 @@ pub const SPEC: Spec = Spec {
 };
 
 fn deep(limit: Limit) -> Count {
-    explore(Dedupe { end: 4, terms: 3, skew: 3, room: 2, bug: Bug::None }, limit)
+    explore(Dedupe { end: 5, terms: 3, skew: 3, room: 2, bug: Bug::None }, limit)
 }
 
 fn find(bug: &'static str) -> Option<Counterexample> {

@@ -22,7 +22,7 @@ pub const SPEC: Spec = Spec {
 };
 
 fn deep(limit: Limit) -> Count {
-    explore(Delay { end: 4, terms: 3, skew: 2, room: 3, bug: Bug::None }, limit)
+    explore(Delay { end: 5, terms: 3, skew: 2, room: 3, bug: Bug::None }, limit)
 }
 
 fn find(bug: &'static str) -> Option<Counterexample> {

@@ -22,7 +22,7 @@ pub const SPEC: Spec = Spec {
 };
 
 fn deep(limit: Limit) -> Count {
-    explore(Dispatch { entries: 3, bug: Bug::None }, limit)
+    explore(Dispatch { entries: 4, bug: Bug::None }, limit)
 }
 
 fn find(bug: &'static str) -> Option<Counterexample> {

@@ -1,6 +1,5 @@
 //! Explores the specifications with both engines.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,9 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use timbermq_model::report::{self, Outcome};
 use timbermq_model::spec::{Limit, SPECS};
 use timbermq_model::tlc::Tlc;
-use timbermq_model::trace::acceptor::Acceptor;
-use timbermq_model::trace::tla::{self, Verdicts};
-use timbermq_model::trace::{self, Kind, mutate};
+use timbermq_model::trace::runs::{self, Plan};
+use timbermq_model::trace::tally::Tally;
+use timbermq_model::trace::tla::TlcTally;
+use timbermq_model::trace::{self, tla};
 
 /// Specifications of TimberMQ's protocol.
 #[derive(Parser)]
@@ -83,6 +83,51 @@ enum TraceCommand {
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
     },
+    /// Simulate clusters and check what their replicas did
+    Runs(Runs),
+}
+
+#[derive(Args)]
+struct Runs {
+    /// The program timbermq-sim
+    #[arg(long, value_name = "FILE")]
+    sim: PathBuf,
+    /// How many seeds
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    seeds: u64,
+    /// The first one
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    from: u64,
+    /// Begin no seed after this many minutes
+    #[arg(long, value_name = "M")]
+    minutes: Option<f64>,
+    /// Seeds at a time
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    jobs: usize,
+    /// Traces of which mutants are made
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    mutated: u64,
+    /// Mutants of each of them
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    mutants: usize,
+    /// The jar of TLC
+    #[arg(long, value_name = "JAR", required_unless_present = "no_tlc")]
+    tlc: Option<PathBuf>,
+    /// Run without TLC, for this reason
+    #[arg(long, value_name = "WHY", conflicts_with = "tlc", num_args = 0..=1, default_missing_value = "not asked for")]
+    no_tlc: Option<String>,
+    /// Directory of the TLA+ modules
+    #[arg(long, value_name = "DIR", default_value = "model/tla")]
+    modules: PathBuf,
+    /// Traces that TLC checks, with a mutant of each
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    tlc_traces: u64,
+    /// Most events of each of them
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    tlc_events: usize,
+    /// Print a JSON object last
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -119,6 +164,7 @@ fn main() -> ExitCode {
         Command::Find(find) => holds(&find),
         Command::Trace(TraceCommand::Check { files }) => traces(&files, 0, 0),
         Command::Trace(TraceCommand::Mutate { files, mutants, seed }) => traces(&files, mutants, seed),
+        Command::Trace(TraceCommand::Runs(runs)) => simulate(&runs),
         Command::Trace(TraceCommand::Tlc { files, tlc, modules, events, mutants, seed }) => {
             Tlc::new(&tlc, &modules).and_then(|tlc| traces_in_tlc(&tlc, &files, events, mutants, seed))
         }
@@ -188,81 +234,80 @@ fn names() -> Vec<&'static str> {
 
 /// Checks traces and mutants of them; prints one JSON object last.
 fn traces(files: &[PathBuf], mutants: usize, seed: u64) -> Result<bool> {
-    let mut accepted = 0_u64;
-    let mut events = 0;
-    let mut actions: BTreeMap<Kind, u64> = Kind::ALL.iter().map(|kind| (*kind, 0)).collect();
-    let mut rules: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let (mut tried, mut rejected) = (0, 0);
+    let mut tally = Tally::default();
     for path in files {
-        let trace = trace::read(path)?;
-        events += trace.len();
-        match Acceptor::check(&trace) {
-            Err(rejection) => eprintln!("{}: rejected at {rejection}", path.display()),
-            Ok(counts) => {
-                accepted += 1;
-                counts.into_iter().for_each(|(kind, count)| *actions.entry(kind).or_default() += count);
-                let tally = mutate::mutate(&trace, mutants, seed);
-                tried += tally.mutants;
-                rejected += tally.rejected;
-                for (rule, (more, killed)) in tally.rules {
-                    let (tried, rejected) = rules.entry(rule).or_default();
-                    *tried += more;
-                    *rejected += killed;
-                }
-                tally.survivors.iter().for_each(|survivor| eprintln!("{}: accepted: {survivor}", path.display()));
-            }
-        }
+        let problems = tally.check(&trace::read(path)?, mutants, seed);
+        problems.iter().for_each(|problem| eprintln!("{}: {problem}", path.display()));
     }
-    let actions: serde_json::Map<_, _> =
-        actions.into_iter().map(|(kind, count)| (kind.name().to_owned(), count.into())).collect();
-    let survived: serde_json::Map<_, _> = rules
-        .into_iter()
-        .filter(|(_, (tried, rejected))| rejected < tried)
-        .map(|(rule, (tried, rejected))| (rule, format!("{} of {tried}", tried - rejected).into()))
-        .collect();
-    let report = serde_json::json!({
-        "traces": files.len(),
-        "accepted": accepted,
-        "events": events,
-        "mutants": tried,
-        "rejected": rejected,
-        "accepted_mutants": survived,
-        "actions": actions,
-    });
-    println!("{report}");
-    Ok(accepted == files.len() as u64 && rejected * 100 >= tried * 99)
+    println!("{}", tally.json());
+    Ok(tally.is_passed())
 }
 
 /// Checks beginnings of traces, and mutants of them, with TLC; prints one JSON object last.
 fn traces_in_tlc(tlc: &Tlc, files: &[PathBuf], most: usize, mutants: usize, seed: u64) -> Result<bool> {
-    let (mut accepted, mut tried, mut rejected, mut agreed, mut events) = (0, 0, 0, 0, 0);
+    let mut tally = TlcTally::default();
     for path in files {
         let trace = trace::read(path)?;
-        let sample = tla::sample(&trace, most);
-        events += sample.len();
-        let verdicts = tla::check(tlc, sample)?;
-        if verdicts == (Verdicts { acceptor: None, tlc: None }) {
-            accepted += 1;
-        } else {
-            eprintln!("{}: {verdicts:?}", path.display());
-        }
-        for (rule, verdicts) in tla::check_mutants(tlc, sample, mutants, seed)? {
-            tried += 1;
-            rejected += u64::from(verdicts.tlc.is_some());
-            agreed += u64::from(verdicts.tlc == verdicts.acceptor);
-            if verdicts.tlc != verdicts.acceptor || verdicts.tlc.is_none() {
-                eprintln!("{}: {rule}: {verdicts:?}", path.display());
-            }
+        let problems = tally.check(tlc, tla::sample(&trace, most), mutants, seed)?;
+        problems.iter().for_each(|problem| eprintln!("{}: {problem}", path.display()));
+    }
+    println!("{}", tally.json());
+    Ok(tally.is_passed())
+}
+
+/// Checks the traces of simulated runs: all with the acceptor, a sample with TLC.
+fn simulate(args: &Runs) -> Result<bool> {
+    let tlc = args.tlc.as_ref().map(|jar| Tlc::new(jar, &args.modules)).transpose()?;
+    let checked = runs::run(&Plan {
+        sim: args.sim.clone(),
+        from: args.from,
+        seeds: args.seeds,
+        jobs: args.jobs,
+        limit: args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
+        mutated: args.mutated,
+        mutants: args.mutants,
+        samples: if tlc.is_some() { args.tlc_traces } else { 0 },
+        sample_events: args.tlc_events,
+    })?;
+    let mut problems = checked.problems;
+    let unseen = checked.tally.unseen();
+    if !unseen.is_empty() {
+        problems.push(format!("no accepted trace has {}", unseen.join(", ")));
+    }
+    let mut in_tlc = TlcTally::default();
+    if let Some(tlc) = &tlc {
+        for (seed, sample) in &checked.samples {
+            let wrong = in_tlc.check(tlc, sample, 1, *seed)?;
+            problems.extend(wrong.iter().map(|problem| format!("seed {seed}, in TLC: {problem}")));
         }
     }
-    let report = serde_json::json!({
-        "traces": files.len(),
-        "accepted": accepted,
-        "events": events,
-        "mutants": tried,
-        "rejected": rejected,
-        "rejected_at_the_same_event": agreed,
-    });
-    println!("{report}");
-    Ok(accepted == files.len() && rejected == tried)
+    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    let tally = &checked.tally;
+    println!(
+        "{} of {} traces accepted, {} events; {} of {} mutants rejected; {} runs found wrong by the simulation",
+        tally.accepted,
+        tally.traces,
+        tally.events,
+        tally.rejected,
+        tally.mutants,
+        checked.failed.len()
+    );
+    if let Some(why) = &args.no_tlc {
+        println!("TLC skipped: {why}");
+    }
+    if args.json {
+        let mut json = tally.json();
+        json["failed_seeds"] = checked.failed.into();
+        json["unfinished_seeds"] = checked.unfinished.clone().into();
+        json["tlc_skipped"] = args.no_tlc.clone().into();
+        json["tlc_traces"] = in_tlc.traces.into();
+        json["tlc_accepted"] = in_tlc.accepted.into();
+        json["tlc_events"] = in_tlc.events.into();
+        json["tlc_mutants"] = in_tlc.mutants.into();
+        json["tlc_mutants_rejected"] = in_tlc.rejected.into();
+        json["tlc_same_event"] = in_tlc.agreed.into();
+        println!("{json}");
+    }
+    let complete = unseen.is_empty() && checked.unfinished.is_empty();
+    Ok(complete && tally.is_passed() && (tlc.is_none() || in_tlc.is_passed()))
 }

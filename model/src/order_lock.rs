@@ -23,7 +23,7 @@ pub const SPEC: Spec = Spec {
 };
 
 fn deep(limit: Limit) -> Count {
-    explore(OrderLock { end: 5, terms: 3, skew: 2, room: 1, bug: Bug::None }, limit)
+    explore(OrderLock { end: 6, terms: 3, skew: 2, room: 1, bug: Bug::None }, limit)
 }
 
 fn find(bug: &'static str) -> Option<Counterexample> {

@@ -136,7 +136,7 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 10.0).round() / 10.0
 }
 
-/// Times are left out: a log is the same wherever and whenever it is written.
+/// Times are left out: but for explorations that time ended early, a log is the same wherever and whenever it is written.
 fn note(log: &mut String, problems: &mut Vec<String>, what: &str, count: &Count) {
     let Count { distinct, generated, complete, violations, .. } = count;
     let extent = if *complete { "all of them" } else { "ended early" };

@@ -26,6 +26,8 @@ pub const SPECS: &[Spec] = &[
 
 /// Longest time for a configuration that is to be explored completely.
 const COMPLETE_LIMIT: Duration = Duration::from_secs(600);
+/// States after whose generation every exploration ends, so that what it remembers fits into a few gigabytes of memory.
+const GENERATED_MAX: usize = 100_000_000;
 
 /// One specification. The functions run stateright; the TLA+ text of the same name runs in TLC.
 pub struct Spec {
@@ -114,6 +116,7 @@ pub fn explore<S: Specification>(spec: S, limit: Limit) -> Count {
         .checker()
         .threads(limit.threads)
         .timeout(limit.time)
+        .target_state_count(GENERATED_MAX)
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
         .join();
@@ -133,7 +136,7 @@ pub fn explore<S: Specification>(spec: S, limit: Limit) -> Count {
         distinct: checker.unique_state_count() as u64,
         generated: checker.state_count() as u64,
         seconds: elapsed.as_secs_f64(),
-        complete: violations.is_empty() && elapsed < limit.time,
+        complete: violations.is_empty() && elapsed < limit.time && checker.state_count() < GENERATED_MAX,
         violations,
         silent,
     }

@@ -29,6 +29,8 @@
 
 pub mod acceptor;
 pub mod mutate;
+pub mod runs;
+pub mod tally;
 pub mod tla;
 
 use std::collections::BTreeSet;
@@ -158,17 +160,25 @@ impl fmt::Display for Event {
 /// Reads a trace.
 ///
 /// # Errors
-/// Names the line that cannot be read.
+/// Names the file and the line that cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| path.display().to_string())
+}
+
+/// Reads the text of a trace.
+///
+/// # Errors
+/// Names the line that cannot be read.
+pub fn parse(text: &str) -> Result<Vec<Event>> {
     let events: Vec<Event> = text
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(at, line)| Event::parse(line).with_context(|| format!("{}:{}", path.display(), at + 1)))
+        .map(|(at, line)| Event::parse(line).with_context(|| format!("line {}", at + 1)))
         .collect::<Result<_>>()?;
     if events.is_empty() {
-        bail!("{} has no events", path.display());
+        bail!("there are no events");
     }
     Ok(events)
 }

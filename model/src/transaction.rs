@@ -22,7 +22,7 @@ pub const SPEC: Spec = Spec {
 };
 
 fn deep(limit: Limit) -> Count {
-    explore(Transaction { checks: 2, terms: 3, room: 4, bug: Bug::None }, limit)
+    explore(Transaction { checks: 3, terms: 3, room: 4, bug: Bug::None }, limit)
 }
 
 fn find(bug: &'static str) -> Option<Counterexample> {

@@ -91,23 +91,22 @@ Vote(e, s) ==
        [] OTHER -> \E c \in stood : c[1] = vote.term /\ c[2] = vote.given
   /\ Becomes(e, [s EXCEPT !.vote = vote, !.saving = TRUE,
                           !.elected = IF vote.led = 1 /\ vote.given = s.id THEN vote.term ELSE @])
-  /\ UNCHANGED Globals
+  /\ stood' = IF vote.led = 0 /\ vote.given = s.id
+              THEN stood \union {<<vote.term, vote.given, LastTerm(s.log), Len(s.log)>>} ELSE stood
+  /\ UNCHANGED <<chosen, granted, leaders, made>>
 
 VoteSaved(e, s) ==
   LET vote == Ballot(e)
-      mine == <<vote.term, vote.given, LastTerm(s.log), Len(s.log)>>
-      all == IF vote.led = 0 /\ vote.given = s.id THEN stood \union {mine} ELSE stood
       NotOlder(c) == c[3] > LastTerm(s.log) \/ (c[3] = LastTerm(s.log) /\ c[4] >= Len(s.log))
-      agrees == vote.led = 0 /\ \E c \in all : c[1] = vote.term /\ c[2] = vote.given /\ NotOlder(c)
+      agrees == vote.led = 0 /\ \E c \in stood : c[1] = vote.term /\ c[2] = vote.given /\ NotOlder(c)
   IN /\ s.phase = "running" /\ s.saving /\ vote = s.vote
      /\ Becomes(e, [s EXCEPT !.saving = FALSE, !.saved = vote])
-     /\ stood' = all
      /\ granted' = IF agrees THEN granted \union {<<vote.term, vote.given, s.id>>} ELSE granted
      /\ IF vote.led = 1 /\ vote.given = s.id
         THEN /\ \A l \in leaders : l[1] = vote.term => l[2] = s.id
              /\ leaders' = leaders \union {<<vote.term, s.id>>}
         ELSE UNCHANGED leaders
-     /\ UNCHANGED <<chosen, made>>
+     /\ UNCHANGED <<chosen, stood, made>>
 
 Membership(e, s) ==
   /\ s.phase = "running" /\ e.a >= Len(s.log) /\ \A m \in s.announced : m[1] # e.a
@@ -165,7 +164,7 @@ Commit(e, s) ==
   /\ e.a + 1 > s.committed /\ e.a + 1 <= Len(s.log) /\ s.log[e.a + 1].term = e.b
   /\ IF e.a < Len(chosen)
      THEN chosen[e.a + 1].term = e.b /\ UNCHANGED chosen
-     ELSE /\ Leads(s) /\ e.b = s.vote.term
+     ELSE /\ s.vote.led = 1 /\ e.b = s.vote.term
           /\ Quorum(s, Holders(e.a, e.b))
           /\ chosen' = [k \in 1..(e.a + 1) |->
                           IF k <= Len(chosen) THEN chosen[k]

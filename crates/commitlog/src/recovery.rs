@@ -331,6 +331,7 @@ pub(crate) fn open(env: &Env, dir: &Path, options: LogOptions) -> Result<(Arc<Sh
     let last = contents.maps.last().map_or(hard.purged, |map| map.last);
     let crc = contents.maps.last().map_or(0, |map| map.last_crc);
     check_end(dir, &contents, end, last, &hard)?;
+    check_term(dir, &contents, last, &hard)?;
 
     // From here on the disk is changed. What was found may be in the page cache only, and a process that died cannot
     // have acknowledged it wrongly; but from now on it is relied on.
@@ -390,6 +391,21 @@ fn check_end(
         index: last.map_or(0, |id| id.index.0 + 1),
         detail: format!("the log ends here, but {missing}"),
     })
+}
+
+/// Refuses a log that goes on with an older term than that of the entry it was purged up to.
+fn check_term(dir: &Path, contents: &Contents, last: Option<LogId>, hard: &HardState) -> Result<(), OpenError> {
+    let Some(purged) = hard.purged.filter(|purged| last.is_some_and(|last| last.index > purged.index)) else {
+        return Ok(());
+    };
+    let next = contents.terms.iter().rev().find(|start| start.index.0 <= purged.index.0.saturating_add(1));
+    match next {
+        Some(start) if start.term < purged.term => Err(OpenError::Segments {
+            dir: dir.to_owned(),
+            detail: format!("the log was purged up to entry {purged}, but goes on with term {}", start.term),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Writes the entries behind `proven` again and syncs them. They may be in the page cache only, and if a sync that failed

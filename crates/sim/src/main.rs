@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use timbermq_sim::run::Run;
 use timbermq_sim::runner::{self, Plan};
 use timbermq_sim::trace::{Trace, What};
 use timbermq_sim::{entropy, gate};
+use tracing::dispatcher::{self, Dispatch};
 
 #[derive(Parser)]
 #[command(about = "Deterministic simulation of TimberMQ clusters")]
@@ -143,20 +145,23 @@ fn seed(args: &SeedArgs) -> Result<bool, String> {
         options.faults = only;
     }
     options.leak_order = args.leak == Some(Leak::Order);
-    let create = |path: &PathBuf| {
-        std::fs::File::create(path).map(BufWriter::new).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    let set = if let Some(path) = &args.spec_trace {
-        tracing::subscriber::set_global_default(Trace::new(What::Spec, create(path)?))
+    let create =
+        |path: &PathBuf| File::create(path).map(BufWriter::new).map_err(|error| format!("{}: {error}", path.display()));
+    let trace = if let Some(path) = &args.spec_trace {
+        Some(Dispatch::new(Trace::new(What::Spec, create(path)?)))
     } else if let Some(path) = &args.trace_file {
-        tracing::subscriber::set_global_default(Trace::new(What::Text(tracing::Level::DEBUG), create(path)?))
-    } else if let Some(level) = args.trace {
-        tracing::subscriber::set_global_default(Trace::new(What::Text(level), std::io::stderr()))
+        Some(Dispatch::new(Trace::new(What::Text(tracing::Level::DEBUG), create(path)?)))
     } else {
-        Ok(())
+        args.trace.map(|level| Dispatch::new(Trace::new(What::Text(level), std::io::stderr())))
     };
-    set.map_err(|error| error.to_string())?;
+    if let Some(trace) = &trace {
+        dispatcher::set_global_default(trace.clone()).map_err(|error| error.to_string())?;
+    }
     let (mut summary, history) = Run::new(options).run();
+    // The default of a process is never dropped, so nobody else writes the end of the file.
+    if let Some(file) = trace.as_ref().and_then(|trace| trace.downcast_ref::<Trace<BufWriter<File>>>()) {
+        file.flush().map_err(|error| format!("the trace: {error}"))?;
+    }
     if let Some(path) = &args.history {
         history.write_jsonl(create(path)?).map_err(|error| format!("{}: {error}", path.display()))?;
     }

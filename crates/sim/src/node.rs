@@ -103,6 +103,10 @@ fn log_options(options: &Options) -> LogOptions {
 
 fn replica_config(process: &ReplicaProcess) -> ReplicaConfig {
     let options = &process.options;
+    let age = match options.retention_ms {
+        0 => Retention::default().age,
+        ms => Duration::from_millis(ms),
+    };
     let defaults =
         ReplicaConfig::new(CLUSTER, GROUP, process.me.node, process.members.clone(), PathBuf::from(DATA_DIR));
     ReplicaConfig {
@@ -110,11 +114,11 @@ fn replica_config(process: &ReplicaProcess) -> ReplicaConfig {
         peer_listen: process.me.addr.peer_addr.clone(),
         bootstrap: process.bootstrap,
         retention: Retention {
+            age,
             bytes: options.retention_bytes,
             mark_bytes: options.mark_bytes,
             check_interval: Duration::from_secs(2),
             disk_watermark: 1.0,
-            ..Retention::default()
         },
         keeper: KeeperOptions {
             interval: Duration::from_millis(options.index_interval_ms),

@@ -144,6 +144,8 @@ pub struct Options {
     pub mark_bytes: u64,
     /// Bytes of log that retention leaves; 0: no limit.
     pub retention_bytes: u64,
+    /// Age at which messages go, in virtual milliseconds; 0: never.
+    pub retention_ms: u64,
     /// Longest time a change of the index stays in memory, in milliseconds.
     pub index_interval_ms: u64,
     /// Bytes of log after which the index is made durable.
@@ -172,7 +174,7 @@ impl Options {
                 faults.insert(group);
             }
         }
-        Self {
+        let mut options = Self {
             seed,
             replicas: if rng.chance(250) { 5 } else { 3 },
             name_servers: 1 + usize::from(rng.chance(500)),
@@ -188,11 +190,25 @@ impl Options {
             cache_bytes: *rng.pick(&[8 << 10, 64 << 10, 1 << 20]),
             mark_bytes: *rng.pick(&[8 << 10, 32 << 10, 128 << 10]),
             retention_bytes: *rng.pick(&[0, 0, 48 << 10, 160 << 10]),
+            retention_ms: 0,
             index_interval_ms: *rng.pick(&[50, 200, 1000]),
             index_durable_bytes: *rng.pick(&[0, 8 << 10, 64 << 10]),
             delay_us: *rng.pick(&[50, 200, 1000, 5000]),
             leak_order: false,
+        };
+        // Ages are those of the leader's clock: with clocks that are wrong nobody could say what was old enough.
+        let clocks = [FaultGroup::ClockJump, FaultGroup::ClockDrift];
+        let are_right = clocks.iter().all(|group| !options.faults.contains(group));
+        if are_right && options.retention_bytes == 0 && seed.is_multiple_of(3) {
+            options.retention_ms = 6000;
         }
+        options
+    }
+
+    /// Whether messages may go while the run goes on.
+    #[must_use]
+    pub fn retains_less(&self) -> bool {
+        self.retention_bytes > 0 || self.retention_ms > 0
     }
 
     /// Time for one thing that must happen once nothing is broken any more.

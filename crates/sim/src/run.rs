@@ -338,7 +338,9 @@ impl Run {
     /// Has the checkers judge the history.
     fn judge(&mut self, examined: &mut std::collections::BTreeMap<String, u64>) {
         let mut options = CheckOptions { recover_within: 30_000_000, store_skew_ms: 0, ..CheckOptions::default() };
-        if self.cluster.options.retention_bytes > 0 {
+        let age_ms = self.cluster.options.retention_ms;
+        options.retention = (age_ms > 0).then_some(age_ms * 1000);
+        if self.cluster.options.retains_less() {
             // Everything may have been trimmed away when the queues are read.
             options.required.remove(&Id::new(3));
         }

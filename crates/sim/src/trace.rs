@@ -36,6 +36,14 @@ impl<W: Write + Send + 'static> Trace<W> {
     pub fn new(what: What, out: W) -> Self {
         Self { what, out: Mutex::new(out) }
     }
+
+    /// Passes on what is buffered.
+    ///
+    /// # Errors
+    /// Those of the writer, which says here too what it could not write earlier.
+    pub fn flush(&self) -> std::io::Result<()> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).flush()
+    }
 }
 
 /// Fields in order. No hash map is made for them: each one would shift the seeds of all that come after it in the process, and
@@ -114,10 +122,4 @@ impl<W: Write + Send + 'static> Subscriber for Trace<W> {
     fn enter(&self, _span: &Id) {}
 
     fn exit(&self, _span: &Id) {}
-}
-
-impl<W: Write + Send> Drop for Trace<W> {
-    fn drop(&mut self) {
-        let _ = self.out.get_mut().map(Write::flush);
-    }
 }

@@ -36,6 +36,19 @@ fn a_seed_repeats_itself_and_being_watched_changes_nothing() {
 }
 
 #[test]
+fn a_trace_is_written_to_its_end_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = summary(&sim(&["seed", "3"]))["digest"].clone();
+    for option in ["--spec-trace", "--trace-file"] {
+        let file = dir.path().join("trace");
+        let output = sim(&["seed", "3", option, file.to_str().unwrap()]);
+        assert_eq!(summary(&output)["digest"], plain, "{option}");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.lines().count() > 1000 && text.ends_with('\n'), "{option}: {} lines", text.lines().count());
+    }
+}
+
+#[test]
 fn a_source_of_chance_that_is_let_in_shows() {
     let digest = |leak| summary(&sim(&["seed", "3", "--leak", leak]))["digest"].clone();
     for leak in ["order", "system"] {

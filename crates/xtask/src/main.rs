@@ -16,6 +16,7 @@ mod run;
 mod seeded_bugs;
 mod setup;
 mod sim;
+mod traces;
 mod tsan;
 mod workspace;
 
@@ -145,6 +146,21 @@ const TASKS: &[Task] = &[
         details: "Arguments go to `timbermq-jepsen`; `cargo xtask jepsen -- --help` shows those, jepsen/README.md explains them.\n\
                   Needs root. `selftest` and `run --bug NAME` use a product that can have seeded bugs.",
         run: |args| status(&mut jepsen::command(&setup::prepare()?, after_dashes(args))?),
+    },
+    Task {
+        name: "traces",
+        about: "simulate clusters and check what replicas did against the specification",
+        usage: "traces [--seeds N] [--from S] [--minutes M] [--mutated N] [--mutants N] [--tlc-traces N] [--json]",
+        details: "  --seeds N       how many seeds, whose traces are all checked; 1000 unless given\n  \
+                  --from S        the first one; 1 unless given\n  \
+                  --minutes M     begin no seed after that\n  \
+                  --mutated N     of how many traces mutants are made; 60 unless given\n  \
+                  --mutants N     mutants of each, which must be rejected; 100 unless given\n  \
+                  --tlc-traces N  traces whose beginning TLC checks, and a mutant of each; 5 unless given\n  \
+                  --json          end with one JSON object\n\n\
+                  Fails when a trace is rejected, more than one mutant in a hundred is not, or an action of the\n\
+                  specification occurs in no trace.",
+        run: |args| status(&mut traces::command(&setup::prepare()?, after_dashes(args))?),
     },
     Task {
         name: "page",

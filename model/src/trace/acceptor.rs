@@ -486,7 +486,7 @@ impl Acceptor {
         Ok(())
     }
 
-    fn vote(&self, node: &mut Node, vote: Ballot) -> Verdict {
+    fn vote(&mut self, node: &mut Node, vote: Ballot) -> Verdict {
         guard!(!node.saving, "the vote before is not durable yet");
         guard!(vote.exceeds(node.vote), "it has voted in this term, or a later one");
         let own = node.id == Some(vote.given);
@@ -509,6 +509,9 @@ impl Acceptor {
             }
         } else if own {
             guard!(vote.term == node.vote.term + 1, "an election is for the next term");
+            // It asks the others at once: its own vote counts when it is durable, and they may hear of it before, or after
+            // a crash that took it away.
+            self.stood.insert((vote.term, vote.given), node.log.last());
         } else {
             guard!(self.stood.contains_key(&(vote.term, vote.given)), "that node has not stood for election");
         }
@@ -529,9 +532,6 @@ impl Acceptor {
                 guard!(leader == id, "node {leader} leads this term");
             }
             return Ok(());
-        }
-        if id == vote.given {
-            self.stood.insert(key, node.log.last());
         }
         // A node also adopts the vote of others when it only hears of it; that is no consent.
         if self.stood.get(&key).is_some_and(|stood| *stood >= node.log.last()) {
@@ -630,7 +630,9 @@ impl Acceptor {
         if index < known {
             self.is_chosen(index, term)?;
         } else {
-            guard!(node.leads() && term == node.vote.term, "a leader commits first, and by an entry of its own term");
+            // Who follows may say so before the leader does, whose own disk is not needed for a majority.
+            let of_its_leader = node.vote.committed && term == node.vote.term;
+            guard!(of_its_leader, "what is committed first is an entry of its leader's own term");
             guard!(self.quorum(node, |voter| voter.holds(index, term)), "no majority has it durably");
             for at in known..=index {
                 let Some(entry) = node.log.get(at) else { return Err(format!("its log has no entry {at}")) };

@@ -90,6 +90,18 @@ fn a_true_story_is_accepted() {
 }
 
 #[test]
+fn a_follower_may_say_first_what_is_committed_and_a_vote_may_be_asked_for_before_it_is_durable() {
+    let begin = story();
+    let until = begin.find("1 commit index=2 term=1").expect("the story has it");
+    let first = format!("{}2 commit index=2 term=1\n1 commit index=2 term=1\n", &begin[..until]);
+    let asked =
+        begin + "2 vote term=3 voted_for=2 committed=false\n2 crash\n3 vote term=3 voted_for=2 committed=false\n";
+    for text in [first, asked] {
+        Acceptor::check(&events(&text)).unwrap_or_else(|rejection| panic!("{rejection}"));
+    }
+}
+
+#[test]
 fn mutants_of_a_true_story_are_rejected() {
     let events = events(&(story() + &sequel()));
     let tally = mutate::mutate(&events, 2_000, 7);
@@ -113,7 +125,7 @@ fn each_rule_rejects_what_breaks_it() {
         ("2 durable next=3", "durable before"),
         ("2 ack index=2 term=1", "whose turn it is"),
         ("2 commit index=3 term=1", "no such entry"),
-        ("3 commit index=3 term=1", "a leader commits first"),
+        ("3 commit index=3 term=1", "its leader's own term"),
         ("2 apply index=0 term=0 sum=0", "not committed as far as"),
         ("2 answer index=2 term=1", "not what was applied last"),
         ("2 became_leader term=2", "was not elected"),

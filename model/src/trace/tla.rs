@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use super::acceptor::Acceptor;
 use super::{Event, Kind, mutate};
@@ -24,6 +25,70 @@ pub struct Verdicts {
     pub acceptor: Option<usize>,
     /// Where TLC stopped.
     pub tlc: Option<usize>,
+}
+
+/// What TLC said of many traces.
+#[derive(Clone, Debug, Default)]
+pub struct TlcTally {
+    /// Traces checked.
+    pub traces: u64,
+    /// Those that both accept.
+    pub accepted: u64,
+    /// Events of all traces.
+    pub events: u64,
+    /// Mutants checked.
+    pub mutants: u64,
+    /// Those that TLC rejects.
+    pub rejected: u64,
+    /// Those that both reject, at the same event.
+    pub agreed: u64,
+}
+
+impl TlcTally {
+    /// Lets TLC and the acceptor check a trace and mutants of it. Returns what is wrong, a line each.
+    ///
+    /// # Errors
+    /// Fails when TLC does not run to an answer.
+    pub fn check(&mut self, tlc: &Tlc, events: &[Event], mutants: usize, seed: u64) -> Result<Vec<String>> {
+        let mut problems = Vec::new();
+        self.traces += 1;
+        self.events += events.len() as u64;
+        let verdicts = check(tlc, events)?;
+        if verdicts == (Verdicts { acceptor: None, tlc: None }) {
+            self.accepted += 1;
+        } else {
+            problems.push(format!("{verdicts:?}"));
+        }
+        for (rule, verdicts) in check_mutants(tlc, events, mutants, seed)? {
+            self.mutants += 1;
+            self.rejected += u64::from(verdicts.tlc.is_some());
+            let agreed = verdicts.tlc.is_some() && verdicts.tlc == verdicts.acceptor;
+            self.agreed += u64::from(agreed);
+            if !agreed {
+                problems.push(format!("{rule}: {verdicts:?}"));
+            }
+        }
+        Ok(problems)
+    }
+
+    /// Whether all traces were accepted and all mutants rejected.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.traces > 0 && self.accepted == self.traces && self.rejected == self.mutants
+    }
+
+    /// As one object.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "traces": self.traces,
+            "accepted": self.accepted,
+            "events": self.events,
+            "mutants": self.mutants,
+            "rejected": self.rejected,
+            "rejected_at_the_same_event": self.agreed,
+        })
+    }
 }
 
 /// The events from the start that the module knows, at most `most`.

@@ -283,3 +283,60 @@ fn absurd_numbers_do_no_harm() {
     let options = Options { answer_within: Some(1), retention: Some(u64::MAX), ..Options::default() };
     assert!(!check(&history, &options).is_valid());
 }
+
+#[test]
+fn a_message_that_stands_too_often_is_shown_where_it_is_once_too_often() {
+    let mut history = sends(20, true);
+    let Action::Drain { max, to, messages, .. } = &mut history.operations_mut().last_mut().unwrap().action else {
+        panic!()
+    };
+    (*max, *to) = (22, 22);
+    let again = messages[3].message;
+    messages.extend([20, 21].map(|offset| Found { offset, message: again, ..messages[3].clone() }));
+    let report = check(&history, &Options::default());
+    let row = report.row(Id::new(7));
+    assert_eq!(row.violations, 1, "{report}");
+    assert_eq!(row.anomalies[0].words, "p-3 was sent 1 times at most and stands at t/0 offset 3, t/0 offset 20");
+}
+
+#[test]
+fn only_a_power_cut_of_all_replicas_is_one_of_all() {
+    for (cut, expected) in [(vec!["n1", "n2", "n3"], 1), (vec!["n1", "n2"], 0)] {
+        let mut history = sends(20, true);
+        let Action::Drain { max, to, messages, .. } = &mut history.operations_mut().last_mut().unwrap().action else {
+            panic!()
+        };
+        (*max, *to) = (19, 19);
+        messages.truncate(19);
+        let names = |nodes: &[&str]| nodes.iter().map(|node| (*node).to_owned()).collect();
+        let fault = Action::Fault { kind: FaultKind::Power, detail: None, nodes: names(&cut) };
+        history.push_named(Operation::new("nemesis".to_owned(), 300, 310, fault));
+        let run = Action::Run { id: "r".to_owned(), replicas: names(&["n1", "n2", "n3"]) };
+        history.push_named(Operation::new("run".to_owned(), 0, 1_000_010, run));
+        let report = check(&history, &Options::default());
+        assert_eq!(report.row(Id::new(28)).violations, expected, "{cut:?}: {report}");
+        assert_eq!(report.row(Id::new(1)).violations, 1);
+    }
+}
+
+#[test]
+fn every_time_at_which_two_own_a_queue_is_found() {
+    let mut history = sends(20, true);
+    let mut member = |at: u64, name: &str, action: Action<String>| {
+        history.push_named(Operation::new(name.to_owned(), at, at, action));
+    };
+    let (group, topic) = ("g".to_owned(), "t".to_owned());
+    for name in ["a", "b"] {
+        let (group, topic) = (group.clone(), topic.clone());
+        let join = Action::Join { group, topic, broadcast: false, tags: vec![], from_first: true, lock_client: None };
+        member(0, name, join);
+    }
+    let owns = |queues: &[u32]| Action::Assign { group: group.clone(), topic: topic.clone(), queues: queues.to_vec() };
+    member(10, "a", owns(&[0]));
+    for begin in [200, 400] {
+        member(begin, "b", owns(&[0]));
+        member(begin + 100, "b", owns(&[]));
+    }
+    let report = check(&history, &Options { rebalance_within: 100, ..Options::default() });
+    assert_eq!(report.row(Id::new(13)).violations, 2, "{report}");
+}

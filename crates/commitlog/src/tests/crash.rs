@@ -1,47 +1,8 @@
 //! A fixed history, with a crash after every single disk operation.
 
+use super::crash_points::{everything, wide};
 use super::harness::*;
-use crate::LogOptions;
 use timbermq_simdisk::Crash;
-
-fn wide() -> LogOptions {
-    LogOptions { fill_ahead_bytes: 3000, ..options() }
-}
-
-/// Touches everything: several segments, a vote, truncation within and across segments, purge with recycling, reset.
-fn history(rig: &mut Rig) {
-    rig.append(1, &[100, 200, 0]);
-    rig.step();
-    for _ in 0..12 {
-        rig.append(1, &[700, 30]);
-        rig.step();
-    }
-    rig.vote(2);
-    rig.append(2, &[400; 3]);
-    rig.step();
-    rig.log.save_committed(Some(id(1, 10)));
-    rig.committed = rig.committed.max(11);
-    rig.change(Change::Truncate(Some(id(1, 26))));
-    rig.append(3, &[400, 9]);
-    rig.step();
-    rig.change(Change::Truncate(Some(id(1, 12))));
-    rig.append(4, &[400; 9]);
-    rig.append(4, &[600; 20]);
-    rig.step();
-    rig.change(Change::Purge(id(1, 10)));
-    rig.step();
-    rig.append(4, &[500; 20]);
-    rig.change(Change::Purge(id(4, 35)));
-    rig.append(5, &[500; 20]);
-    rig.step();
-    let (index, end) = (rig.model.next() + 5, rig.model.end() + 4096);
-    rig.change(Change::Reset(id(6, index), end));
-    rig.append(6, &[50; 4]);
-    rig.step();
-    rig.append(6, &[5000, 5000]);
-    rig.vote(7);
-    rig.step();
-}
 
 fn crashes() -> Vec<Crash> {
     [Crash::LoseAll, Crash::KeepAll].into_iter().chain((0..12).map(Crash::Random)).collect()
@@ -52,7 +13,7 @@ fn a_crash_after_any_operation_loses_nothing_acknowledged() {
     let operations = {
         let mut rig = Rig::new(wide());
         let before = rig.disk.operations();
-        history(&mut rig);
+        everything(&mut rig);
         rig.check();
         rig.disk.operations() - before
     };
@@ -61,7 +22,7 @@ fn a_crash_after_any_operation_loses_nothing_acknowledged() {
         for crash in crashes() {
             let mut rig = Rig::new(wide());
             rig.disk.power_off_after(after);
-            history(&mut rig);
+            everything(&mut rig);
             rig.crash(crash);
             // It works on, and what it writes now is as safe.
             rig.append(9, &[300; 5]);
@@ -79,7 +40,7 @@ fn a_crash_while_recovering_from_a_crash_changes_nothing() {
             for again in 0..8 {
                 let mut rig = Rig::new(wide());
                 rig.disk.power_off_after(after);
-                history(&mut rig);
+                everything(&mut rig);
                 rig.writer = None;
                 rig.disk.crash(crash);
                 rig.disk.power_off_after(again);
@@ -111,14 +72,14 @@ fn the_first_failed_sync_ends_the_log() {
     let syncs = {
         let mut rig = Rig::new(wide());
         let before = rig.disk.syncs();
-        history(&mut rig);
+        everything(&mut rig);
         rig.disk.syncs() - before
     };
     for nth in 0..syncs {
         let mut rig = Rig::new(wide());
         rig.disk.fail_sync(nth);
         let failed = rig.log.failed();
-        history(&mut rig);
+        everything(&mut rig);
         let failure = failed.borrow().clone().expect("the failure is announced");
         assert!(failure.to_string().contains("simulated sync error"), "{failure}");
         assert!(failure.path.starts_with(dir()), "{failure}");
@@ -141,7 +102,7 @@ fn a_full_disk_ends_the_log_and_nothing_acknowledged_is_lost() {
     for limit in (20_000..40_000).step_by(500) {
         let mut rig = Rig::new(wide());
         rig.disk.limit(Some(limit));
-        history(&mut rig);
+        everything(&mut rig);
         let failure = rig.log.failed().borrow().clone();
         if let Some(failure) = failure {
             assert_eq!(failure.kind, std::io::ErrorKind::StorageFull, "{failure}");

@@ -53,7 +53,7 @@ fn filled(rig: &mut Rig) {
 }
 
 /// With zeros ahead of the writer, spare files and everything in small pieces.
-fn wide() -> LogOptions {
+pub(super) fn wide() -> LogOptions {
     LogOptions { fill_ahead_bytes: 3000, ..options() }
 }
 

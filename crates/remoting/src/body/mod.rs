@@ -53,6 +53,14 @@ pub enum BodyError {
         /// The limit in bytes.
         max: usize,
     },
+    /// More objects and lists than a body of its length has.
+    #[error("a body of {len} bytes with more than {max} objects and lists")]
+    TooDense {
+        /// Bytes of the body.
+        len: usize,
+        /// The limit for a body of this length.
+        max: usize,
+    },
     /// The zlib stream of a compressed registration is damaged.
     #[error("damaged compressed body: {0}")]
     Inflate(std::io::Error),

@@ -14,6 +14,12 @@ use crate::version::STATIC_TOPICS;
 /// Longest inflated registration in bytes. A topic takes about a hundred bytes; a small stream may claim gigabytes.
 pub const REGISTRATION_MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// Longest inflated registration in bytes, whatever the length of its stream.
+const INFLATED_FREE_BYTES: usize = 1 << 20;
+/// Bytes more for each of the stream. Topics that differ in a number only are compressed to a fortieth; zlib reaches a
+/// thousandth, with which a frame of a few KiB would be inflated to the limit.
+const INFLATED_RATIO_MAX: usize = 128;
+
 /// Body of 103.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -32,7 +38,7 @@ impl RegisterBrokerBody {
     /// Brokers of 5.3.3 send compressed bodies under a header that says they are not, so that the body is looked at, too.
     ///
     /// # Errors
-    /// The body is malformed, damaged, or longer than [`REGISTRATION_MAX_BYTES`] when inflated.
+    /// The body is malformed, damaged, or when inflated longer than [`REGISTRATION_MAX_BYTES`] or than its stream allows for.
     pub fn decode(body: &[u8], compressed: bool, version: i32) -> Result<Self, BodyError> {
         if compressed || is_zlib(body) { Self::from_compressed(body, version) } else { Self::from_json(body) }
     }
@@ -42,7 +48,8 @@ impl RegisterBrokerBody {
     /// # Errors
     /// As [`RegisterBrokerBody::decode`].
     pub fn from_compressed(body: &[u8], version: i32) -> Result<Self, BodyError> {
-        let inflated = inflate(body, REGISTRATION_MAX_BYTES)?;
+        let allowed = body.len().saturating_mul(INFLATED_RATIO_MAX).saturating_add(INFLATED_FREE_BYTES);
+        let inflated = inflate(body, allowed.min(REGISTRATION_MAX_BYTES))?;
         let mut reader = Blocks { bytes: &inflated, at: 0 };
         let data_version: DataVersion = relaxed::read(reader.block()?)?;
         let mut topic_config_table = BTreeMap::new();

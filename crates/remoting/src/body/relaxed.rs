@@ -10,16 +10,45 @@ use super::{BodyError, JSON_MAX_BYTES};
 /// Deepest nesting read.
 const DEPTH_MAX: usize = 64;
 
+/// Objects and lists that a text of any length may have.
+const CONTAINERS_FREE: usize = 64;
+/// Bytes of text for each further one. Bodies have some 40 and more; an empty object of three bytes would stand for a
+/// struct of two hundred, and a frame full of them for a gigabyte.
+const CONTAINER_BYTES: usize = 24;
+
 /// Reads a value.
 pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, BodyError> {
     if text.len() > JSON_MAX_BYTES {
         return Err(BodyError::TooLarge { max: JSON_MAX_BYTES });
     }
+    check_density(text)?;
     match serde_json::from_slice(text) {
         // Most bodies are standard JSON; the detour is for those that are not.
-        Err(error) if error.is_syntax() => Ok(serde_json::from_str(&to_standard(text)?)?),
+        Err(error) if error.is_syntax() => {
+            let text = to_standard(text)?;
+            // What was no string to the standard may have hidden some.
+            check_density(text.as_bytes())?;
+            Ok(serde_json::from_str(&text)?)
+        }
         result => Ok(result?),
     }
+}
+
+/// Refuses a text with more objects and lists than its length allows for. It is exact up to the first byte that is not
+/// standard JSON, and no reader comes further.
+fn check_density(text: &[u8]) -> Result<(), BodyError> {
+    let max = CONTAINERS_FREE + text.len() / CONTAINER_BYTES;
+    let (mut found, mut in_string) = (0, false);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => _ = bytes.next(),
+            b'{' | b'[' => found += usize::from(!in_string),
+            _ => {}
+        }
+    }
+    if found > max { Err(BodyError::TooDense { len: text.len(), max }) } else { Ok(()) }
 }
 
 /// Rewrites a text as standard JSON. What it does not understand as a word is left for the JSON reader to refuse.

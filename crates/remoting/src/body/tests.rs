@@ -225,7 +225,49 @@ fn a_compressed_registration_cannot_grow_without_bound() {
     bomb.truncate(bomb.len() - 8);
     assert!(bomb.len() < 100_000);
     let result = RegisterBrokerBody::from_compressed(&bomb, 453);
+    let allowed = (1 << 20) + 128 * bomb.len();
+    assert!(matches!(result, Err(BodyError::TooLarge { max }) if max == allowed));
+    // What compresses badly meets the other limit.
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let noise: Vec<u8> = noise.take(REGISTRATION_MAX_BYTES + 1).collect();
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&noise).unwrap();
+    let result = RegisterBrokerBody::from_compressed(&encoder.finish().unwrap(), 453);
     assert!(matches!(result, Err(BodyError::TooLarge { max: REGISTRATION_MAX_BYTES })));
+}
+
+#[test]
+fn a_registration_of_many_topics_is_read() {
+    let named = |number: usize| {
+        let topic = TopicConfig { topic_name: format!("topic-{number:06}"), ..TopicConfig::default() };
+        (topic.topic_name.clone(), topic)
+    };
+    let topics = TopicConfigTable { topic_config_table: (0..80_000).map(named).collect(), ..Default::default() };
+    let body = RegisterBrokerBody { topics, ..Default::default() };
+    assert!(RegisterBrokerBody::decode(&body.to_json(), false, 453).unwrap() == body);
+    assert!(RegisterBrokerBody::decode(&body.to_compressed(453), true, 453).unwrap() == body);
+}
+
+#[test]
+fn more_objects_and_lists_than_a_body_has_are_refused() {
+    let heartbeat = |count: usize, item: &str| {
+        let text = format!(r#"{{"producerDataSet":[{}]}}"#, vec![item; count].join(","));
+        HeartbeatData::from_json(text.as_bytes()).map(|body| body.producer_data_set.len())
+    };
+    assert_eq!(heartbeat(60, "{}").unwrap(), 60);
+    for item in ["{}", "[]", "{'groupName':''}", r#"{"a":[]}"#] {
+        assert!(matches!(heartbeat(1000, item), Err(BodyError::TooDense { .. })), "{item}");
+    }
+    // Brackets in text are text.
+    assert_eq!(heartbeat(1000, r#"{"groupName":"a-long-name \\"}"#).unwrap(), 1000);
+    assert_eq!(heartbeat(1000, r#"{"groupName":"[[[[ \" {{{{ "}"#).unwrap(), 1000);
+    // A quotation mark that opens no string to the standard hides nothing.
+    let hidden = format!(r#"{{'clientID':'"',"producerDataSet":[{}]}}"#, vec!["{}"; 1000].join(","));
+    assert!(matches!(HeartbeatData::from_json(hidden.as_bytes()), Err(BodyError::TooDense { .. })));
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Null is the default.
 pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
@@ -45,13 +44,61 @@ pub(super) fn integer<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Erro
 /// A list of hash codes, as numbers or as text; what is no 32-bit integer is left out, for receivers compute hashes
 /// anew.
 pub(super) fn codes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<i32>, D::Error> {
-    let code = |value: Value| match value {
-        Value::Number(number) => number.as_i64()?.try_into().ok(),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    let values = Option::<Vec<Value>>::deserialize(from)?.unwrap_or_default();
-    Ok(values.into_iter().filter_map(code).collect())
+    let codes = Option::<Vec<Code>>::deserialize(from)?.unwrap_or_default();
+    Ok(codes.into_iter().filter_map(|Code(code)| code).collect())
+}
+
+/// An element of [`codes`]; any value is one.
+struct Code(Option<i32>);
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Option<i32>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Option<i32>, E> {
+                Ok(number.try_into().ok())
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Option<i32>, E> {
+                Ok(number.try_into().ok())
+            }
+
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Option<i32>, E> {
+                Ok(None)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Option<i32>, E> {
+                Ok(text.parse().ok())
+            }
+
+            fn visit_bool<E: Error>(self, _: bool) -> Result<Option<i32>, E> {
+                Ok(None)
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Option<i32>, E> {
+                Ok(None)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<i32>, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(None)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Option<i32>, A::Error> {
+                while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(None)
+            }
+        }
+
+        from.deserialize_any(Any).map(Self)
+    }
 }
 
 /// An enum that Java and Go write by name and C++ by number.

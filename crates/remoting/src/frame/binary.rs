@@ -32,9 +32,11 @@ pub(super) fn encode(command: &RemotingCommand, dst: &mut BytesMut) {
     let remark = command.remark.as_deref().unwrap_or_default();
     dst.put_u32(remark.len() as u32);
     dst.put_slice(remark.as_bytes());
-    let ext_len: usize = command.ext.iter().map(|(name, value)| 6 + name.len() + value.len()).sum();
+    // A field without a name, which JSON can have, is one that no reader of this form takes.
+    let named = || command.ext.iter().filter(|(name, _)| !name.is_empty());
+    let ext_len: usize = named().map(|(name, value)| 6 + name.len() + value.len()).sum();
     dst.put_u32(ext_len as u32);
-    for (name, value) in command.ext.iter() {
+    for (name, value) in named() {
         dst.put_i16(name.len() as i16);
         dst.put_slice(name.as_bytes());
         dst.put_u32(value.len() as u32);

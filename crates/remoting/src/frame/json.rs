@@ -11,7 +11,7 @@ use bytes::{BufMut, BytesMut};
 use timbermq_types::limits::EXT_FIELDS_MAX;
 
 use super::FrameError;
-use crate::command::{RemotingCommand, SerializeType};
+use crate::command::RemotingCommand;
 use crate::ext::ExtFields;
 use crate::language::LanguageCode;
 
@@ -83,12 +83,7 @@ fn put_string(dst: &mut BytesMut, text: &str) {
 pub(super) fn decode(header: &[u8]) -> Result<RemotingCommand, FrameError> {
     let text = std::str::from_utf8(header).map_err(|error| FrameError::NotUtf8 { at: error.valid_up_to() })?;
     let mut scanner = Scanner { text, at: 0 };
-    let mut command = RemotingCommand {
-        language: LanguageCode::JAVA,
-        version: 0,
-        serialize: SerializeType::Json,
-        ..RemotingCommand::request(crate::code::RequestCode(0))
-    };
+    let mut command = RemotingCommand { version: 0, ..RemotingCommand::request(crate::code::RequestCode(0)) };
     let mut code = None;
     let mut opaque = None;
     scanner.expect(b'{', "a header is an object")?;

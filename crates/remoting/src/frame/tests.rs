@@ -220,6 +220,27 @@ fn binary_keeps_empty_values_and_drops_nameless_fields() {
 }
 
 #[test]
+fn what_a_json_header_leaves_out_has_its_default() {
+    let command = decode_json(r#"{"code":1,"opaque":2}"#).unwrap();
+    assert_eq!((command.language, command.version, command.serialize), (LanguageCode::JAVA, 0, SerializeType::Json));
+}
+
+#[test]
+fn every_escape_is_read() {
+    let command = decode_json(r#"{"code":1,"opaque":2,"remark":"\"\\\/\b\f\n\r\t\v\0\u0041"}"#).unwrap();
+    assert_eq!(command.remark.as_deref(), Some("\"\\/\u{8}\u{c}\n\r\t\u{b}\0A"));
+}
+
+#[test]
+fn binary_does_not_write_what_it_would_not_read() {
+    let mut command = RemotingCommand { serialize: SerializeType::Binary, ..RemotingCommand::request(RequestCode(1)) };
+    command.ext.set("a", "1");
+    let plain = command.to_frame().unwrap();
+    command.ext.set("", "nameless");
+    assert_eq!(command.to_frame().unwrap(), plain);
+}
+
+#[test]
 fn what_binary_cannot_hold_is_written_as_json() {
     for code in [200_050, 40_000, -40_000] {
         let command =

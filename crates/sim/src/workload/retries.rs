@@ -21,7 +21,7 @@ impl Worker {
     /// Whether consumers hand messages back. Where retention runs, what they handed back may be trimmed before anybody sees
     /// it.
     pub(super) fn hands_back(&self) -> bool {
-        self.options.retention_bytes == 0
+        !self.options.retains_less()
     }
 
     /// Consumes `message`: done, or handed back in so many of a thousand cases.
