@@ -1,10 +1,11 @@
 //! Replacing a member of the group: the joint change, a leader that removes itself, a new node id, and a disk that was wiped.
 //!
-//! Stands for `crates/replica` (`Replica::replace`, `add_learner`, `bootstrap` and the incarnations that peers remember, `peer`)
-//! and the engine's joint consensus as we drive it. The group is nodes 1 to 3; node 4 is a learner that takes the place of
-//! node 3: first both configurations decide together, then, when that is committed, the new one alone. Which configuration
-//! counts is the last in a node's log, committed or not. Disks do not forget here, except one that is wiped as a whole: its
-//! node is refused from then on, because it has forgotten what it promised. [`log_store`](crate::log_store) has the rest.
+//! Stands for `crates/replica` (`Replica::replace`, `add_learner`, `bootstrap`, `peer`, and the incarnations that members have in
+//! the log) and the engine's joint consensus as we drive it. The group is nodes 1 to 3; node 4 is a learner that takes the place
+//! of node 3: first both configurations decide together, then, when that is committed, the new one alone. Which configuration
+//! counts is the last in a node's log, committed or not. Disks do not forget here, except one that is wiped as a whole: its node
+//! has forgotten what it promised, and is refused from then on, since everybody's log says that it was another one.
+//! [`log_store`](crate::log_store) has the rest.
 
 use crate::list::List;
 use crate::spec::{Count, Counterexample, Limit, Spec, Specification, counterexample, explore, explore_all};

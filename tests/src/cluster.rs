@@ -40,6 +40,11 @@ impl Options {
     }
 }
 
+/// What went wrong with the cluster itself: the run cannot go on, and that is its result.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Broken(pub Vec<String>);
+
 /// A running cluster; dropping it ends its processes.
 pub struct Cluster {
     binary: PathBuf,
@@ -174,11 +179,17 @@ impl Cluster {
         self.brokers.iter().position(|address| address == broker)
     }
 
-    /// Replicas that ended by themselves, with the last lines of their logs.
+    /// Log of replica `i`.
+    #[must_use]
+    pub fn log(&self, i: usize) -> &Path {
+        &self.replicas[i].log
+    }
+
+    /// Looks whether every process that was started, and not killed, still runs. Each death is told once.
     ///
     /// # Errors
-    /// A process cannot be asked.
-    pub fn dead(&mut self) -> Result<Vec<String>> {
+    /// [`Broken`] when some have ended by themselves; a process cannot be asked.
+    pub fn ensure_alive(&mut self) -> Result<()> {
         let mut dead = Vec::new();
         for process in self.replicas.iter_mut().chain([&mut self.namesrv]) {
             if let Some(child) = &mut process.child
@@ -188,7 +199,7 @@ impl Cluster {
                 process.child = None;
             }
         }
-        Ok(dead)
+        if dead.is_empty() { Ok(()) } else { Err(Broken(dead).into()) }
     }
 
     /// Ends everything in an orderly way.

@@ -13,7 +13,7 @@ use timbermq_check::history::{Action, ExitCause, FaultKind, History, Operation, 
 use timbermq_check::{Id, check};
 
 use crate::admin::{Admin, Digest};
-use crate::cluster::{Cluster, Options, tail};
+use crate::cluster::{Broken, Cluster, Options, tail};
 use crate::dice::Dice;
 use crate::monotonic::{now_ms, now_us};
 use load::{Load, QUEUES, TOPIC};
@@ -79,67 +79,26 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
     admin.create_topic(TOPIC, QUEUES)?;
     let load = Load::start(&admin, dir, args.own_only)?;
     load.wait_warm(Duration::from_secs(60))?;
-    let mut dice = Dice::new(args.seed);
-    let mut kills = Vec::new();
-    let begin = now_us();
-    let mut facts: Vec<Operation<String>> = Vec::new();
-    for round in 0..args.rounds {
-        std::thread::sleep(Duration::from_millis(1_000 + dice.below(1_500)));
-        let victims = choose(&cluster, &admin, &mut dice, round, args)?;
-        let (at, killed_at) = (now_ms(), now_us());
-        for victim in &victims {
-            cluster.kill(*victim)?;
-        }
-        kills.push(at);
-        let rest = Duration::from_millis(300 + dice.below(1_700));
-        std::thread::sleep(rest);
-        for victim in &victims {
-            cluster.restart(*victim)?;
-        }
-        facts.extend(kill_facts(&victims, killed_at));
-        let recovered = load.wait_for_ack_after(at, RECOVERY_LIMIT);
-        let named: Vec<usize> = victims.iter().map(|victim| victim + 1).collect();
-        eprintln!(
-            "round {:>2}: killed {named:?}, restarted after {} ms; {}",
-            round + 1,
-            rest.as_millis(),
-            load.summary()
-        );
-        let dead = cluster.dead()?;
-        ensure!(dead.is_empty() || args.plant.is_some(), "{}", dead.join("\n"));
-        if !dead.is_empty() {
-            // A planted fault may well make a replica refuse to start; that is a finding, too.
-            return Ok(Report::broken(load.finish(), kills.len(), dead));
-        }
-        if !recovered {
-            let logs: Vec<String> = (1..=cluster.len())
-                .map(|i| format!("replica {i}:\n{}", tail(&options.dir.join(format!("replica-{i}.log")))))
-                .collect();
-            let why = vec![format!(
-                "no write succeeded within {RECOVERY_LIMIT:?} after round {}\n{}",
-                round + 1,
-                logs.join("\n")
-            )];
-            return Ok(Report::broken(load.finish(), kills.len(), why));
-        }
-    }
+    let mut story = Story { begin: now_us(), kills: Vec::new(), facts: Vec::new() };
+    let judged =
+        story.kill_rounds(&mut cluster, &admin, &load, args).and_then(|()| story.settled(&mut cluster, &admin));
     let mut seen = load.finish();
-    let before = settle(&cluster, &admin)?;
-    facts.extend(digest_facts(&before, None));
-    // A replica whose index is gone builds it anew from its log.
-    let killed_at = now_us();
-    cluster.kill(0)?;
-    std::fs::remove_dir_all(cluster.data_dir(0).join("index"))?;
-    cluster.restart(0)?;
-    facts.extend(kill_facts(&[0], killed_at));
-    let rebuilt = settle(&cluster, &admin)?;
-    facts.extend(digest_facts(&rebuilt, Some(0)));
-    facts.extend(drain(&admin)?);
+    let [before, rebuilt] = match judged {
+        Ok(digests) => digests,
+        Err(error) => {
+            // Whatever it was that failed: a replica that has ended by itself is the reason, and a finding.
+            let why = error.downcast::<Broken>().or_else(|error| match cluster.ensure_alive() {
+                Ok(()) => Err(error),
+                Err(dead) => dead.downcast::<Broken>(),
+            })?;
+            return Ok(Report::broken(seen, story.kills.len(), why.0));
+        }
+    };
     let replicas = (0..cluster.len()).map(node).collect();
     let mut history = History::new();
     let run = Action::Run { id: format!("failover, seed {}", args.seed), replicas };
-    history.push_named(Operation::new(OBSERVER.to_owned(), begin, now_us(), run));
-    for operation in seen.operations.drain(..).chain(facts) {
+    history.push_named(Operation::new(OBSERVER.to_owned(), story.begin, now_us(), run));
+    for operation in seen.operations.drain(..).chain(story.facts) {
         history.push_named(operation);
     }
     if let Some(dir) = &args.dir {
@@ -149,9 +108,79 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
     let required = REQUIRED.into_iter().filter(|number| cluster.len() > 1 || !matches!(number, 26 | 27));
     let options = timbermq_check::Options { required: required.map(Id::new).collect(), ..Default::default() };
     let judged = check(&history, &options);
-    let report = Report::new(judged, WriteGaps::of(&seen, &kills), [before, rebuilt], seen, kills.len());
+    let gaps = WriteGaps::of(&seen, &story.kills);
+    let report = Report::new(judged, gaps, [before, rebuilt], seen, story.kills.len());
     cluster.stop().context("stopping the cluster")?;
     Ok(report)
+}
+
+/// What was done to the cluster, and what it said of itself.
+struct Story {
+    /// When it began, in microseconds of the history.
+    begin: u64,
+    /// When each round killed, in milliseconds.
+    kills: Vec<f64>,
+    facts: Vec<Operation<String>>,
+}
+
+impl Story {
+    /// Kills and restarts, under load.
+    ///
+    /// # Errors
+    /// [`Broken`] when a replica ended by itself, or nothing can be written although all run.
+    fn kill_rounds(&mut self, cluster: &mut Cluster, admin: &Admin, load: &Load, args: &Args) -> Result<()> {
+        let mut dice = Dice::new(args.seed);
+        for round in 0..args.rounds {
+            std::thread::sleep(Duration::from_millis(1_000 + dice.below(1_500)));
+            let victims = choose(cluster, admin, &mut dice, round, args)?;
+            cluster.ensure_alive()?;
+            let (at, killed_at) = (now_ms(), now_us());
+            for victim in &victims {
+                cluster.kill(*victim)?;
+            }
+            self.kills.push(at);
+            let rest = Duration::from_millis(300 + dice.below(1_700));
+            std::thread::sleep(rest);
+            for victim in &victims {
+                cluster.restart(*victim)?;
+            }
+            self.facts.extend(kill_facts(&victims, killed_at));
+            let recovered = load.wait_for_ack_after(at, RECOVERY_LIMIT);
+            let named: Vec<usize> = victims.iter().map(|victim| victim + 1).collect();
+            eprintln!(
+                "round {:>2}: killed {named:?}, restarted after {} ms; {}",
+                round + 1,
+                rest.as_millis(),
+                load.summary()
+            );
+            cluster.ensure_alive()?;
+            if !recovered {
+                let log = |i| format!("replica {i}:\n{}", tail(cluster.log(i - 1)));
+                let logs: Vec<String> = (1..=cluster.len()).map(log).collect();
+                let round = self.kills.len();
+                let why = format!("no write succeeded within {RECOVERY_LIMIT:?} after round {round}");
+                return Err(Broken(vec![format!("{why}\n{}", logs.join("\n"))]).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the replicas become equal, before and after one of them has lost its index, and reads everything; returns what
+    /// the replicas say of themselves before and after.
+    fn settled(&mut self, cluster: &mut Cluster, admin: &Admin) -> Result<[Vec<Digest>; 2]> {
+        let before = settle(cluster, admin)?;
+        self.facts.extend(digest_facts(&before, None));
+        // A replica whose index is gone builds it anew from its log.
+        let killed_at = now_us();
+        cluster.kill(0)?;
+        std::fs::remove_dir_all(cluster.data_dir(0).join("index"))?;
+        cluster.restart(0)?;
+        self.facts.extend(kill_facts(&[0], killed_at));
+        let rebuilt = settle(cluster, admin)?;
+        self.facts.extend(digest_facts(&rebuilt, Some(0)));
+        self.facts.extend(drain(admin)?);
+        Ok([before, rebuilt])
+    }
 }
 
 /// Name of a replica in the history.
@@ -209,9 +238,10 @@ fn choose(cluster: &Cluster, admin: &Admin, dice: &mut Dice, round: u32, args: &
 }
 
 /// Waits until all replicas have applied the same entry, and returns what each says of its log and state.
-fn settle(cluster: &Cluster, admin: &Admin) -> Result<Vec<Digest>> {
+fn settle(cluster: &mut Cluster, admin: &Admin) -> Result<Vec<Digest>> {
     let deadline = Instant::now() + SETTLE_LIMIT;
     loop {
+        cluster.ensure_alive()?;
         let all: Result<Vec<Digest>> = digests(cluster, admin);
         match all {
             Ok(all) if all.windows(2).all(|pair| pair[0].applied == pair[1].applied) => return Ok(all),

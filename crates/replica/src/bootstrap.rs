@@ -1,9 +1,9 @@
 //! What an empty replica does: it asks the others before it does anything that counts.
 //!
-//! * It votes only after a majority of the members has answered it. Peers that knew this node id with other data refuse
-//!   it in the handshake, which stops the replica with a message, so a voter that lost its data never votes again.
+//! * It votes only after a majority of the members has answered it. Peers whose log, or memory, has this node id with other
+//!   data refuse it in the handshake, which stops the replica with a message. Nobody would count its votes either.
 //! * The group is founded by the member with the smallest slot, and only when every other member has answered that it is
-//!   empty too.
+//!   empty too. Their incarnations stand in the first membership.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 
 use crate::config::{Member, ReplicaConfig};
 use crate::failure::Failure;
-use crate::membership::NodeAddr;
+use crate::membership::GroupMember;
+use crate::peer::book::Target;
 use crate::peer::network::Peers;
 use crate::peer::suspicion::Raft;
 use crate::race::{Either, race};
@@ -51,7 +52,7 @@ impl Bootstrap {
                 return Ok(());
             }
             let others: Vec<&Member> = self.config.members.iter().filter(|m| m.node != self.config.node).collect();
-            let asked = others.iter().map(|member| self.peers.status(member.node, &member.addr, ANSWER_LIMIT));
+            let asked = others.iter().map(|member| self.peers.status(Target::stranger(member), ANSWER_LIMIT));
             let answers: Vec<_> = join_all(asked).await.into_iter().filter_map(Result::ok).collect();
             if (answers.len() + 1) * 2 > self.config.members.len() {
                 self.may_vote.set();
@@ -66,8 +67,14 @@ impl Bootstrap {
     }
 
     async fn found_group(&self) -> Result<(), String> {
-        let members: BTreeMap<u64, NodeAddr> =
-            self.config.members.iter().map(|member| (member.node.0, member.addr.clone())).collect();
+        let me = self.peers.book.me();
+        let mut members = BTreeMap::new();
+        for Member { node, addr } in &self.config.members {
+            let known = if *node == me.node { Some(me.incarnation) } else { self.peers.book.known(*node) };
+            // All have answered, and answers come over connections that began with an incarnation.
+            let incarnation = known.ok_or_else(|| format!("node {node} answered without a handshake"))?;
+            members.insert(node.0, GroupMember { addr: addr.clone(), incarnation });
+        }
         tracing::info!(group = self.config.group, members = members.len(), "replica.group_founded");
         match self.raft.initialize(members).await {
             // Somebody else was faster, or a leader has reached this replica meanwhile.

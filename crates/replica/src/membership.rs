@@ -7,8 +7,9 @@ use timbermq_types::{NodeId, Slot};
 
 use crate::wire::{Malformed, Reader, Writer};
 
-/// Version of the layout: `[format u8][configs u32]([voters u32][node u64]…)…[nodes u32]([node u64][slot u32][peer addr][broker addr])…`.
-const FORMAT: u8 = 1;
+/// Version of the layout:
+/// `[format u8][configs u32]([voters u32][node u64]…)…[nodes u32]([node u64][incarnation u64][slot u32][peer addr][broker addr])…`.
+const FORMAT: u8 = 2;
 
 /// Where a replica is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,8 +22,21 @@ pub struct NodeAddr {
     pub broker_addr: String,
 }
 
+/// A member of the group, as its log knows it.
+///
+/// Votes and acknowledgements count only from the member with this incarnation. What a replica remembers of those it has
+/// met is not enough for that: one that joined after another had lost its data never knew what the other had been, and the
+/// two could make up a majority.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GroupMember {
+    /// Where it is found.
+    pub addr: NodeAddr,
+    /// Incarnation of its data directory when it became a member. It does not change: other data are another node id's.
+    pub incarnation: u64,
+}
+
 /// A membership as the engine knows it.
-pub(crate) type Membership = openraft::Membership<u64, NodeAddr>;
+pub(crate) type Membership = openraft::Membership<u64, GroupMember>;
 
 pub(crate) fn encode(membership: &Membership) -> Bytes {
     let mut out = Writer::new();
@@ -37,7 +51,8 @@ pub(crate) fn encode(membership: &Membership) -> Bytes {
     let nodes: Vec<_> = membership.nodes().collect();
     out.u32(len(nodes.len()));
     for (id, node) in nodes {
-        out.u64(*id).u32(node.slot.0).bytes(node.peer_addr.as_bytes()).bytes(node.broker_addr.as_bytes());
+        let NodeAddr { slot, peer_addr, broker_addr } = &node.addr;
+        out.u64(*id).u64(node.incarnation).u32(slot.0).bytes(peer_addr.as_bytes()).bytes(broker_addr.as_bytes());
     }
     out.finish()
 }
@@ -56,11 +71,11 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Membership, Malformed> {
         configs.push(voters);
     }
     let mut nodes = BTreeMap::new();
-    for _ in 0..from.count(20)? {
-        let id = from.u64()?;
+    for _ in 0..from.count(28)? {
+        let (id, incarnation) = (from.u64()?, from.u64()?);
         let slot = Slot(from.u32()?);
         let (peer_addr, broker_addr) = (from.string()?, from.string()?);
-        nodes.insert(id, NodeAddr { slot, peer_addr, broker_addr });
+        nodes.insert(id, GroupMember { addr: NodeAddr { slot, peer_addr, broker_addr }, incarnation });
     }
     let problem = from.problem("a voter has no address");
     from.end()?;
@@ -84,9 +99,9 @@ pub(crate) fn voters(membership: &Membership) -> String {
 /// The members of a membership, for status output.
 pub(crate) fn members(membership: &Membership) -> Vec<MemberStatus> {
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
-    let status = |(id, node): (&u64, &NodeAddr)| MemberStatus {
+    let status = |(id, node): (&u64, &GroupMember)| MemberStatus {
         node: NodeId(*id),
-        addr: node.clone(),
+        addr: node.addr.clone(),
         voter: voters.contains(id),
     };
     membership.nodes().map(status).collect()
@@ -110,12 +125,15 @@ mod tests {
     use super::*;
 
     pub(crate) fn sample() -> Membership {
-        let addr = |n: u32| NodeAddr {
-            slot: Slot(n),
-            peer_addr: format!("host{n}:10912"),
-            broker_addr: format!("host{n}:10911"),
+        let member = |n: u32| GroupMember {
+            addr: NodeAddr {
+                slot: Slot(n),
+                peer_addr: format!("host{n}:10912"),
+                broker_addr: format!("host{n}:10911"),
+            },
+            incarnation: u64::from(n) << 40,
         };
-        let nodes: BTreeMap<u64, NodeAddr> = (1..=4).map(|n| (u64::from(n), addr(n))).collect();
+        let nodes: BTreeMap<u64, GroupMember> = (1..=4).map(|n| (u64::from(n), member(n))).collect();
         Membership::new(vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])], nodes).unwrap()
     }
 
@@ -130,11 +148,12 @@ mod tests {
 
     #[test]
     fn the_layout_does_not_change_by_accident() {
-        let one = BTreeMap::from([(7, NodeAddr { slot: Slot(2), peer_addr: "a:1".into(), broker_addr: "b:2".into() })]);
+        let addr = NodeAddr { slot: Slot(2), peer_addr: "a:1".into(), broker_addr: "b:2".into() };
+        let one = BTreeMap::from([(7, GroupMember { addr, incarnation: 0x0807_0605_0403_0201 })]);
         let membership = Membership::new(vec![BTreeSet::from([7])], one).unwrap();
         let golden = [
-            1, 1, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0,
-            0, b'a', b':', b'1', 3, 0, 0, 0, b'b', b':', b'2',
+            2, 1, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7,
+            8, 2, 0, 0, 0, 3, 0, 0, 0, b'a', b':', b'1', 3, 0, 0, 0, b'b', b':', b'2',
         ];
         assert_eq!(&encode(&membership)[..], &golden[..]);
     }

@@ -11,7 +11,7 @@ use timbermq_machine::Reply;
 use timbermq_types::{LogId, LogIndex, LogPosition, NodeId, Term};
 
 use crate::engine_runtime::EngineRuntime;
-use crate::membership::{self, Membership, NodeAddr};
+use crate::membership::{self, GroupMember, Membership};
 use crate::wire::Malformed;
 
 openraft::declare_raft_types!(
@@ -20,7 +20,7 @@ openraft::declare_raft_types!(
         D = Batch,
         R = Replies,
         NodeId = u64,
-        Node = NodeAddr,
+        Node = GroupMember,
         Term = u64,
         LeaderId = LeaderId<u64, u64>,
         Payload = Payload,
@@ -30,8 +30,8 @@ openraft::declare_raft_types!(
 
 pub(crate) type RaftLogId = openraft::LogId<CommittedLeaderId<u64>>;
 pub(crate) type RaftVote = openraft::Vote<LeaderId<u64, u64>>;
-pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId<u64>, u64, NodeAddr>;
-pub(crate) type SnapshotMeta = openraft::SnapshotMeta<CommittedLeaderId<u64>, u64, NodeAddr>;
+pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId<u64>, u64, GroupMember>;
+pub(crate) type SnapshotMeta = openraft::SnapshotMeta<CommittedLeaderId<u64>, u64, GroupMember>;
 
 /// A batch of commands on its way into the log.
 pub(crate) struct Batch(pub Bytes);
@@ -86,7 +86,7 @@ impl fmt::Display for Payload {
 impl RaftPayload for Payload {
     type D = Batch;
     type NodeId = u64;
-    type Node = NodeAddr;
+    type Node = GroupMember;
 
     fn blank() -> Self {
         Payload::Blank

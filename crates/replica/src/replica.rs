@@ -21,14 +21,14 @@ use timbermq_types::{LogId, NodeId, Term};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bootstrap::Bootstrap;
-use crate::config::ReplicaConfig;
+use crate::config::{Member, ReplicaConfig};
 use crate::effects::{EffectHub, Effects};
 use crate::failure::{Failure, ReplicaFailure};
 use crate::identity::{Identity, IdentityError};
 use crate::keeper::Keeper;
 use crate::log_store::LogStore;
-use crate::membership::{self, NodeAddr};
-use crate::peer::book::PeerBook;
+use crate::membership::{self, GroupMember, NodeAddr};
+use crate::peer::book::{PeerBook, Target};
 use crate::peer::network::Peers;
 use crate::peer::server::{CONNECTIONS_MAX, PeerServer};
 use crate::peer::suspicion::{Raft, Suspicion};
@@ -41,6 +41,8 @@ use crate::snapshot_file;
 use crate::state_machine::{StateMachine, restart_log};
 use crate::status::{FollowerStatus, ReplicaStatus};
 
+/// How long a new replica is waited for until it answers.
+const MEET_LIMIT: Duration = Duration::from_secs(5);
 /// How often a new replica's progress is looked at.
 const CATCH_UP_LOOK: Duration = Duration::from_millis(50);
 /// Time without progress after which a new replica is not waited for any more. A snapshot shows no progress until it is
@@ -143,6 +145,7 @@ struct Shared {
     raft: Raft,
     log: CommitLog,
     keeper: Keeper,
+    peers: Peers,
     proposer: Proposer,
     effects: EffectHub,
     role: watch::Receiver<Role>,
@@ -276,7 +279,7 @@ impl Replica {
                 config: config.clone(),
                 raft: raft.clone(),
                 log: log.clone(),
-                peers,
+                peers: peers.clone(),
                 may_vote,
                 failure: failure.clone(),
             };
@@ -284,8 +287,21 @@ impl Replica {
         }
         tracing::info!(node = %config.node, slot = %config.slot, %peer_addr, last = ?log.last(), applied = ?keeper.view().applied(), "replica.started");
         let stop = Mutex::new(Some(Stop { _tasks: tasks, keeper: keeper_stop, keeper_ended }));
-        let shared =
-            Shared { env, config, raft, log, keeper, proposer, effects, role, failure, disk_used_ppm, peer_addr, stop };
+        let shared = Shared {
+            env,
+            config,
+            raft,
+            log,
+            keeper,
+            peers,
+            proposer,
+            effects,
+            role,
+            failure,
+            disk_used_ppm,
+            peer_addr,
+            stop,
+        };
         Ok(Replica { shared: Arc::new(shared) })
     }
 
@@ -379,11 +395,36 @@ impl Replica {
     /// with `bootstrap` off and a node id that was never used.
     ///
     /// # Errors
-    /// [`ChangeError`].
+    /// [`ChangeError`]; refused, too, when it does not answer.
     pub async fn add_learner(&self, node: NodeId, addr: NodeAddr) -> Result<(), ChangeError> {
         let raft = self.shared.raft.clone();
-        self.change(async move { raft.add_learner(node.0, addr, false).await }).await?;
+        let incarnation = self.meet(&Member { node, addr: addr.clone() }).await?;
+        let member = GroupMember { addr, incarnation };
+        self.change(async move { raft.add_learner(node.0, member, false).await }).await?;
         self.wait_for_log(node).await
+    }
+
+    /// Which incarnation a replica that is to become a member has.
+    async fn meet(&self, new: &Member) -> Result<u64, ChangeError> {
+        let Shared { env, raft, peers, role, .. } = &*self.shared;
+        let Role { is_leader, leader, .. } = *role.borrow();
+        if !is_leader {
+            return Err(ProposeError::NotLeader { leader }.into());
+        }
+        if let Some((_, member)) = members_of(raft).into_iter().find(|(node, _)| *node == new.node) {
+            return Ok(member.incarnation);
+        }
+        let since = env.mono();
+        loop {
+            match peers.status(Target::stranger(new), MEET_LIMIT).await.map(|_| peers.book.known(new.node)) {
+                Ok(Some(incarnation)) => return Ok(incarnation),
+                asked if env.mono().since(since) > MEET_LIMIT => {
+                    let why = asked.err().map_or_else(String::new, |error| error.to_string());
+                    return Err(ChangeError::Refused(format!("the new replica does not answer: {why}")));
+                }
+                _ => env.sleep(CATCH_UP_LOOK).await,
+            }
+        }
     }
 
     /// Waits until `node` has the log but for its last few entries, as long as it comes nearer.
@@ -423,7 +464,7 @@ impl Replica {
         self.check_new_voters(&voters)?;
         let voters: BTreeSet<u64> = voters.into_iter().map(|node| node.0).collect();
         let raft = self.shared.raft.clone();
-        let change = ChangeMembers::<u64, NodeAddr>::ReplaceAllVoters(voters);
+        let change = ChangeMembers::<u64, GroupMember>::ReplaceAllVoters(voters);
         self.change(async move { raft.change_membership(change, false).await }).await
     }
 
@@ -483,7 +524,7 @@ impl Replica {
             return self.change_voters(voters).await;
         }
         let raft = self.shared.raft.clone();
-        let change = ChangeMembers::<u64, NodeAddr>::RemoveNodes(BTreeSet::from([node.0]));
+        let change = ChangeMembers::<u64, GroupMember>::RemoveNodes(BTreeSet::from([node.0]));
         self.change(async move { raft.change_membership(change, false).await }).await
     }
 
@@ -572,10 +613,10 @@ impl Replica {
 }
 
 /// Everybody in the group, with addresses.
-pub(crate) fn members_of(raft: &Raft) -> Vec<(NodeId, NodeAddr)> {
+pub(crate) fn members_of(raft: &Raft) -> Vec<(NodeId, GroupMember)> {
     let metrics = raft.metrics();
     let membership = Arc::clone(&metrics.borrow_watched().membership_config);
-    membership.nodes().map(|(node, addr)| (NodeId(*node), addr.clone())).collect()
+    membership.nodes().map(|(node, member)| (NodeId(*node), member.clone())).collect()
 }
 
 /// The machine, brought to the snapshot when its store is empty although the log was purged: somebody deleted the index.
@@ -633,8 +674,8 @@ fn check_slot(config: &ReplicaConfig, machine: &Machine) -> Result<(), StartErro
     let Some(stored) = machine.applied().1 else { return Ok(()) };
     let membership = membership::decode(stored.bytes).map_err(|error| StartError::Engine(error.to_string()))?;
     match membership.get_node(&config.node.0) {
-        Some(known) if known.slot != config.slot => {
-            Err(StartError::Slot { node: config.node, known: known.slot.0, configured: config.slot.0 })
+        Some(known) if known.addr.slot != config.slot => {
+            Err(StartError::Slot { node: config.node, known: known.addr.slot.0, configured: config.slot.0 })
         }
         _ => Ok(()),
     }

@@ -96,9 +96,9 @@ impl RetentionDriver {
     /// Used part of the fullest disk among the replicas that answer, in millionths.
     async fn fullest_disk(&self) -> u32 {
         let mut fullest = self.disk_used_ppm.load(Ordering::Relaxed);
-        for (node, addr) in crate::replica::members_of(&self.raft) {
+        for (node, member) in crate::replica::members_of(&self.raft) {
             if node != self.config.node
-                && let Ok(status) = self.peers.status(node, &addr, STATUS_LIMIT).await
+                && let Ok(status) = self.peers.status(self.peers.book.target(node, &member), STATUS_LIMIT).await
             {
                 fullest = fullest.max(status.disk_used_ppm);
             }

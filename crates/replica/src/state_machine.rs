@@ -25,7 +25,7 @@ use crate::raft::{self, Entry, Group, Payload, RaftLogId, Replies, SnapshotMeta,
 const TURN_BYTES: usize = 512 << 10;
 
 pub(crate) type RaftSnapshot =
-    openraft::Snapshot<openraft::vote::leader_id_std::CommittedLeaderId<u64>, u64, membership::NodeAddr, Snapshot>;
+    openraft::Snapshot<openraft::vote::leader_id_std::CommittedLeaderId<u64>, u64, membership::GroupMember, Snapshot>;
 
 /// Applies entries of the log to the machine.
 pub(crate) struct StateMachine {

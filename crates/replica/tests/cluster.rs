@@ -260,6 +260,60 @@ fn a_replica_that_lost_its_data_is_not_let_in_again() {
 }
 
 #[test]
+fn a_member_that_never_met_a_replica_does_not_take_its_empty_successor_for_it() {
+    let mut cluster = Cluster::new(3, |_| {});
+    let leader = cluster.leader();
+    let mut done = cluster.write(leader, "a", 100);
+    cluster.agree();
+    let (replaced, wiped) = ((leader + 1) % 3, (leader + 2) % 3);
+    // The new member joins while one is down, and never sees it.
+    cluster.places[wiped].kill();
+    let old = cluster.places[replaced].config.node;
+    let new = member(9, cluster.places[replaced].config.slot.0);
+    let mut members = cluster.places[leader].config.members.clone();
+    members.retain(|member| member.node != old);
+    members.push(new.clone());
+    let mut joins = config(new.node, members.clone(), cluster.root.path().join("n9"));
+    joins.bootstrap = false;
+    cluster.places.push(Place { config: joins, store: Default::default(), running: None });
+    cluster.start(3);
+    let replica = cluster.places[leader].replica().clone();
+    block_on(replica.add_learner(new.node, new.addr)).unwrap();
+    block_on(replica.replace(old, new.node)).unwrap();
+    done.extend(cluster.write(leader, "b", 100));
+    drop(replica);
+    // All who knew it are gone when it comes back with nothing, under its old node id.
+    cluster.places[replaced].kill();
+    cluster.places[leader].kill();
+    std::fs::remove_dir_all(&cluster.places[wiped].config.data_dir).unwrap();
+    cluster.places[wiped].store = Default::default();
+    cluster.places[wiped].config.members = members;
+    cluster.start(wiped);
+    let failure = failure(cluster.places[wiped].replica(), PATIENCE).expect("it is told");
+    assert!(failure.message.contains("node 9 knows node"), "{failure}");
+    assert_eq!(cluster.places[wiped].replica().log().last(), None, "it got nothing");
+    cluster.places[wiped].kill();
+    // Nothing is lost: the leader comes back and goes on.
+    cluster.start(leader);
+    let leader = cluster.leader();
+    assert_eq!(cluster.write(leader, "c", 10).len(), 10);
+    cluster.assert_has(leader, &done);
+}
+
+#[test]
+fn a_replica_that_does_not_answer_is_not_added() {
+    let mut cluster = Cluster::new(1, |_| {});
+    let leader = cluster.leader();
+    let replica = cluster.places[leader].replica().clone();
+    let new = member(9, 1);
+    let refused = block_on(replica.add_learner(new.node, new.addr)).unwrap_err().to_string();
+    assert!(refused.contains("the new replica does not answer: cannot reach node 9"), "{refused}");
+    assert_eq!(replica.status().members.len(), 1);
+    drop(replica);
+    cluster.places[leader].stop();
+}
+
+#[test]
 fn a_log_without_identity_or_with_an_index_ahead_of_it_is_refused() {
     let mut cluster = Cluster::new(1, |_| {});
     cluster.write(cluster.leader(), "a", 10);

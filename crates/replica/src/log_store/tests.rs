@@ -8,10 +8,10 @@ use timbermq_commitlog::LogOptions;
 use timbermq_types::{LogId, NodeId, Term};
 
 use super::*;
-use crate::membership::{Membership, NodeAddr};
+use crate::membership::{GroupMember, Membership, NodeAddr};
 use crate::raft::{Batch, Payload, Replies, SnapshotMeta, StoredMembership};
 
-type Snapshot = openraft::Snapshot<openraft::vote::leader_id_std::CommittedLeaderId<u64>, u64, NodeAddr, ()>;
+type Snapshot = openraft::Snapshot<openraft::vote::leader_id_std::CommittedLeaderId<u64>, u64, GroupMember, ()>;
 
 /// The simplest state machine, so that the suite, which applies entries that are in no log, tests the log.
 #[derive(Clone, Default)]
@@ -257,7 +257,8 @@ fn a_membership_entry_comes_back_as_it_went_in() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path(), 0, 1000);
-        let nodes = BTreeMap::from([(3, NodeAddr { peer_addr: "a:1".into(), ..NodeAddr::default() })]);
+        let addr = NodeAddr { peer_addr: "a:1".into(), ..NodeAddr::default() };
+        let nodes = BTreeMap::from([(3, GroupMember { addr, incarnation: 1 })]);
         let membership = Membership::new(vec![[3].into()], nodes).unwrap();
         let entry = Entry { id: id(1, 0), payload: Payload::Membership(membership.clone()), place: None };
         store.blocking_append([entry]).await.unwrap();

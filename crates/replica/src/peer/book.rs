@@ -10,13 +10,31 @@ use timbermq_bugs::{Bug, planted};
 use timbermq_env::Env;
 use timbermq_types::NodeId;
 
+use crate::config::Member;
 use crate::identity::{Identity, read_checked, write_checked};
-use crate::membership::NodeAddr;
+use crate::membership::{GroupMember, NodeAddr};
 use crate::peer::handshake::{Hello, Refusal};
 use crate::wire::{Malformed, Reader, Writer};
 
 const FILE: &str = "peers";
 const FORMAT: u8 = 1;
+
+/// Whom to connect to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Target {
+    pub node: NodeId,
+    /// `host:port` of its peer listener.
+    pub addr: String,
+    /// Which incarnation it must have, when the group's log says so.
+    pub incarnation: Option<u64>,
+}
+
+impl Target {
+    /// A replica that is no member yet, as far as this one knows.
+    pub fn stranger(member: &Member) -> Self {
+        Self { node: member.node, addr: member.addr.peer_addr.clone(), incarnation: None }
+    }
+}
 
 /// Addresses and incarnations of the group's replicas.
 pub(crate) struct PeerBook {
@@ -62,9 +80,10 @@ impl PeerBook {
         Hello { cluster, group, from: node, to, incarnation }
     }
 
-    /// Where `node` is: as configured, else as the membership says.
-    pub fn addr(&self, node: NodeId, membership: &NodeAddr) -> String {
-        self.configured.get(&node).unwrap_or(membership).peer_addr.clone()
+    /// How to reach a member: at its configured address, else where the membership says.
+    pub fn target(&self, node: NodeId, member: &GroupMember) -> Target {
+        let addr = self.configured.get(&node).unwrap_or(&member.addr).peer_addr.clone();
+        Target { node, addr, incarnation: Some(member.incarnation) }
     }
 
     /// Whether whoever sent `hello` may talk to this replica.
@@ -84,10 +103,15 @@ impl PeerBook {
         Ok(())
     }
 
-    /// Accepts `incarnation` for `node` when it is the known one, or the first one seen: then it is durable before this
-    /// returns.
-    pub async fn admit(self: &std::sync::Arc<Self>, node: NodeId, incarnation: u64) -> io::Result<Result<(), Refusal>> {
-        let known = |book: &Self| book.known(node);
+    /// Accepts `incarnation` for `node` when it is that of the `member`. Of a node that is no member, it accepts the known
+    /// one, or the first one seen: then it is durable before this returns.
+    pub async fn admit(
+        self: &std::sync::Arc<Self>,
+        node: NodeId,
+        member: Option<u64>,
+        incarnation: u64,
+    ) -> io::Result<Result<(), Refusal>> {
+        let known = |book: &Self| member.or_else(|| book.known(node));
         let is_same = |known: u64| known == incarnation || planted(Bug::WipedNodeVotes);
         let verdict = |known: u64| if is_same(known) { Ok(()) } else { Err(Refusal::Incarnation) };
         if let Some(known) = known(self) {
@@ -131,4 +155,57 @@ fn decode(bytes: Bytes) -> Result<BTreeMap<NodeId, u64>, Malformed> {
     }
     from.end()?;
     Ok(incarnations)
+}
+
+#[cfg(test)]
+mod tests {
+    use timbermq_types::Slot;
+
+    use super::*;
+
+    fn open(env: &Env, dir: &Path) -> std::sync::Arc<PeerBook> {
+        let me = Identity { cluster: "c".into(), group: "g".into(), node: NodeId(1), slot: Slot(0), incarnation: 11 };
+        std::sync::Arc::new(PeerBook::open(env, dir, me, BTreeMap::new()).unwrap())
+    }
+
+    #[test]
+    fn the_first_incarnation_seen_is_kept_and_a_members_is_the_memberships() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let env = timbermq_host::env_on(runtime.handle().clone());
+        let dir = tempfile::tempdir().unwrap();
+        let book = open(&env, dir.path());
+        let admit = |book: &std::sync::Arc<PeerBook>, node, member, incarnation| {
+            runtime.block_on(book.admit(NodeId(node), member, incarnation)).unwrap()
+        };
+        let refused = Err(Refusal::Incarnation);
+        assert_eq!(admit(&book, 2, None, 5), Ok(()));
+        assert_eq!(admit(&book, 2, None, 6), refused);
+        // Whom it has met before does not matter once the log names the member.
+        assert_eq!(admit(&book, 2, Some(6), 6), Ok(()));
+        assert_eq!(admit(&book, 2, Some(6), 5), refused);
+        assert_eq!(admit(&book, 3, Some(7), 8), refused);
+        assert_eq!(book.known(NodeId(3)), None, "who is refused is not remembered");
+        drop(book);
+        let book = open(&env, dir.path());
+        assert_eq!(admit(&book, 2, None, 6), refused, "it is durable");
+        assert_eq!(book.known(NodeId(2)), Some(5));
+    }
+
+    #[test]
+    fn a_member_is_reached_where_the_configuration_says_and_must_be_the_one_the_log_names() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let env = timbermq_host::env_on(runtime.handle().clone());
+        let dir = tempfile::tempdir().unwrap();
+        let at = |addr: &str| NodeAddr { slot: Slot(1), peer_addr: addr.into(), broker_addr: String::new() };
+        let book = PeerBook::open(
+            &env,
+            dir.path(),
+            open(&env, dir.path()).me().clone(),
+            BTreeMap::from([(NodeId(2), at("new:1"))]),
+        );
+        let member = GroupMember { addr: at("old:1"), incarnation: 7 };
+        let target = |node| book.as_ref().unwrap().target(NodeId(node), &member);
+        assert_eq!(target(2), Target { node: NodeId(2), addr: "new:1".into(), incarnation: Some(7) });
+        assert_eq!(target(3), Target { node: NodeId(3), addr: "old:1".into(), incarnation: Some(7) });
+    }
 }

@@ -12,7 +12,7 @@ use crate::wire::{Malformed, Reader, Writer};
 
 const MAGIC: u32 = 0x5054_4D54; // "TMTP"
 /// Version of the protocol. Another version is refused.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// What the connecting end says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use timbermq_env::{BoxFuture, Connection, Env};
-use timbermq_types::{Mono, NodeId};
+use timbermq_types::Mono;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::Failure;
-use crate::peer::book::PeerBook;
+use crate::peer::book::{PeerBook, Target};
 use crate::peer::frame::{self, FrameReader};
 use crate::peer::handshake::{HelloReply, Refusal};
 use crate::peer::message::Kind;
@@ -61,8 +61,7 @@ pub(crate) struct LinkOptions {
     pub env: Env,
     pub book: Arc<PeerBook>,
     pub failure: Failure,
-    pub target: NodeId,
-    pub addr: String,
+    pub target: Target,
     /// Time without any answer after which the connection is given up.
     pub stall_limit: Duration,
 }
@@ -128,11 +127,12 @@ impl Actor {
                     self.blocked = None;
                     self.refused = None;
                     if let Err(error) = self.talk(connection, frames, call).await {
-                        tracing::debug!(to = %self.options.target, addr = self.options.addr, %error, "peer.disconnected");
+                        tracing::debug!(to = %self.options.target.node, addr = self.options.target.addr, %error, "peer.disconnected");
                     }
                 }
                 Err(error) => {
-                    let why = format!("cannot reach node {} at {}: {error}", self.options.target, self.options.addr);
+                    let Target { node, addr, .. } = &self.options.target;
+                    let why = format!("cannot reach node {node} at {addr}: {error}");
                     let _ = call.answer.send(Err(LinkError::Unreachable(why.clone())));
                     self.blocked = Some((self.options.env.mono().plus(self.retry), why));
                     self.retry = (self.retry * 2).min(RETRY_MAX);
@@ -142,7 +142,8 @@ impl Actor {
     }
 
     async fn connect(&mut self) -> io::Result<(Connection, FrameReader)> {
-        let LinkOptions { env, book, target, addr, .. } = self.options.clone();
+        let LinkOptions { env, book, target: Target { node: target, addr, incarnation: member }, .. } =
+            self.options.clone();
         let mut connection = env.net.connect(&addr).await?;
         let mut parts = Vec::new();
         frame::encode(Kind::Hello as u8, 0, vec![book.hello(target).encode()], &mut parts);
@@ -153,7 +154,7 @@ impl Actor {
         let reply =
             HelloReply::decode(answer.payload).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let verdict = match reply {
-            HelloReply::Welcome { incarnation } => book.admit(target, incarnation).await?,
+            HelloReply::Welcome { incarnation } => book.admit(target, member, incarnation).await?,
             HelloReply::Refused(refusal) => {
                 if refusal == Refusal::Incarnation {
                     self.options.failure.report(format!(
@@ -186,7 +187,7 @@ impl Actor {
         let result = self.exchange(&mut connection, &mut frames, first, &mut unanswered).await;
         let why = match &result {
             Ok(()) => "the link has ended".to_owned(),
-            Err(error) => format!("lost the connection to node {}: {error}", self.options.target),
+            Err(error) => format!("lost the connection to node {}: {error}", self.options.target.node),
         };
         for (_, answer) in unanswered {
             let _ = answer.send(Err(LinkError::Unreachable(why.clone())));

@@ -14,8 +14,8 @@ use timbermq_machine::Snapshot;
 use timbermq_types::{LogIndex, NodeId};
 
 use crate::failure::Failure;
-use crate::membership::NodeAddr;
-use crate::peer::book::PeerBook;
+use crate::membership::GroupMember;
+use crate::peer::book::{PeerBook, Target};
 use crate::peer::link::{Answer, Link, LinkError, LinkOptions, within};
 use crate::peer::message::{
     self, Append, AppendReply, Kind, PeerStatus, SnapshotHead, TransferAsk, VoteAsk, VoteReply,
@@ -76,7 +76,7 @@ pub(crate) struct Peers {
     pub window: usize,
     pub transfers: Transfers,
     /// One connection a replica for everything short.
-    control: Arc<Mutex<BTreeMap<(NodeId, String), Link>>>,
+    control: Arc<Mutex<BTreeMap<NodeId, (Target, Link)>>>,
 }
 
 impl Peers {
@@ -84,60 +84,58 @@ impl Peers {
         Self { env, book, failure, stall_limit, window, transfers: Transfers::default(), control: Arc::default() }
     }
 
-    fn link(&self, target: NodeId, addr: String) -> Link {
+    fn link(&self, target: Target) -> Link {
         Link::new(LinkOptions {
             env: self.env.clone(),
             book: Arc::clone(&self.book),
             failure: self.failure.clone(),
             target,
-            addr,
             stall_limit: self.stall_limit,
         })
     }
 
     /// The connection for votes and questions.
-    pub fn control(&self, target: NodeId, node: &NodeAddr) -> Link {
-        let addr = self.book.addr(target, node);
+    pub fn control(&self, target: Target) -> Link {
         let mut links = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = links.get(&(target, addr.clone())) {
-            return link.clone();
+        match links.get(&target.node) {
+            Some((same, link)) if *same == target => link.clone(),
+            // It has moved, or has become a member: over a connection from before, anybody might answer.
+            _ => {
+                let link = self.link(target.clone());
+                links.insert(target.node, (target, link.clone()));
+                link
+            }
         }
-        // A replica has one address; links to its old ones are of no use.
-        links.retain(|(node, _), _| *node != target);
-        let link = self.link(target, addr.clone());
-        links.insert((target, addr), link.clone());
-        link
     }
 
     /// Asks a replica how it is.
-    pub async fn status(&self, target: NodeId, node: &NodeAddr, limit: Duration) -> Result<PeerStatus, LinkError> {
-        let answer = self.control(target, node).call(Kind::Status, Vec::new());
+    pub async fn status(&self, target: Target, limit: Duration) -> Result<PeerStatus, LinkError> {
+        let answer = self.control(target).call(Kind::Status, Vec::new());
         let bytes = within(&self.env, limit, answer).await?;
         message::decode_status(bytes).map_err(|error| LinkError::Refused(error.to_string()))
     }
 
-    fn client(&self, target: u64, node: &NodeAddr, append: Kind) -> PeerClient {
-        PeerClient { peers: self.clone(), target: NodeId(target), node: node.clone(), append, stream: None }
+    fn client(&self, node: u64, member: &GroupMember, append: Kind) -> PeerClient {
+        PeerClient { peers: self.clone(), target: self.book.target(NodeId(node), member), append, stream: None }
     }
 }
 
 impl RaftNetworkFactory<Group> for Peers {
     type Network = PeerClient;
 
-    async fn new_client(&mut self, target: u64, node: &NodeAddr) -> PeerClient {
-        self.client(target, node, Kind::Append)
+    async fn new_client(&mut self, node: u64, member: &GroupMember) -> PeerClient {
+        self.client(node, member, Kind::Append)
     }
 
-    async fn new_heartbeat_client(&mut self, target: u64, node: &NodeAddr) -> PeerClient {
-        self.client(target, node, Kind::Heartbeat)
+    async fn new_heartbeat_client(&mut self, node: u64, member: &GroupMember) -> PeerClient {
+        self.client(node, member, Kind::Heartbeat)
     }
 }
 
 /// One purpose's connection to one replica.
 pub(crate) struct PeerClient {
     peers: Peers,
-    target: NodeId,
-    node: NodeAddr,
+    target: Target,
     /// [`Kind::Append`] or [`Kind::Heartbeat`].
     append: Kind,
     /// A connection of its own, for what is long or must not wait behind what is.
@@ -158,12 +156,12 @@ fn streaming_error(error: &LinkError) -> StreamingError<Group> {
 
 impl PeerClient {
     fn stream(&mut self) -> Link {
-        let open = || self.peers.link(self.target, self.peers.book.addr(self.target, &self.node));
+        let open = || self.peers.link(self.target.clone());
         self.stream.get_or_insert_with(open).clone()
     }
 
     async fn ask(&self, kind: Kind, payload: bytes::Bytes, option: &RPCOption) -> Result<bytes::Bytes, RpcError> {
-        let answer = self.peers.control(self.target, &self.node).call(kind, vec![payload]);
+        let answer = self.peers.control(self.target.clone()).call(kind, vec![payload]);
         within(&self.peers.env, option.soft_ttl(), answer).await.map_err(|error| rpc_error(&error))
     }
 }
@@ -297,7 +295,7 @@ impl RaftNetworkV2<Group> for PeerClient {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Group>, StreamingError<Group>> {
-        let _transfer = self.peers.transfers.begin(self.target.0, snapshot.snapshot.mark.index);
+        let _transfer = self.peers.transfers.begin(self.target.node.0, snapshot.snapshot.mark.index);
         let (env, link) = (self.peers.env.clone(), self.stream());
         let send = async move {
             let dump = snapshot.snapshot.dump.clone();
@@ -338,5 +336,55 @@ impl RaftNetworkV2<Group> for PeerClient {
     fn backoff(&self) -> Option<Backoff> {
         let waits = (0..).map(|n: u32| Duration::from_millis(50 << n.min(5)).min(Duration::from_secs(1)));
         Some(Backoff::new(waits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use timbermq_types::{NodeId, Slot};
+
+    use super::*;
+    use crate::identity::Identity;
+    use crate::peer::frame::{self, FrameReader};
+    use crate::peer::handshake::HelloReply;
+
+    /// Greets whoever connects to `listener` as a replica of the incarnation 8, and says of itself that it is empty.
+    async fn greet(mut listener: Box<dyn timbermq_env::Listener>) {
+        while let Ok(mut connection) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut frames = FrameReader::new();
+                while let Ok(Some(asked)) = frames.next(&mut *connection.reader).await {
+                    let answer = if asked.kind == Kind::Hello as u8 {
+                        HelloReply::Welcome { incarnation: 8 }.encode()
+                    } else {
+                        message::encode_status(&PeerStatus::default())
+                    };
+                    let mut parts = Vec::new();
+                    frame::encode(asked.kind, asked.request, vec![answer], &mut parts);
+                    connection.writer.write_all(&mut parts).await.unwrap();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn who_has_become_a_member_is_asked_over_a_connection_to_that_very_member() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let env = timbermq_host::env_on(runtime.handle().clone());
+        let dir = tempfile::tempdir().unwrap();
+        let me = Identity { cluster: "c".into(), group: "g".into(), node: NodeId(1), slot: Slot(0), incarnation: 11 };
+        let book = Arc::new(PeerBook::open(&env, dir.path(), me, BTreeMap::new()).unwrap());
+        let limit = Duration::from_secs(10);
+        let peers = Peers::new(env.clone(), book, Failure::new(), limit, 1);
+        runtime.block_on(async {
+            let listener = env.net.listen("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().to_string();
+            tokio::spawn(greet(listener));
+            let target = |incarnation| Target { node: NodeId(2), addr: addr.clone(), incarnation };
+            assert!(peers.status(target(None), limit).await.is_ok(), "a stranger");
+            let refused = peers.status(target(Some(7)), limit).await.unwrap_err().to_string();
+            assert!(refused.contains("known with other data"), "{refused}");
+            assert!(peers.status(target(Some(8)), limit).await.is_ok(), "the member itself");
+        });
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
+use openraft::async_runtime::watch::WatchReceiver;
 use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::{Connection, Env, Listener};
@@ -114,7 +115,10 @@ impl PeerServer {
         let verdict = match &hello {
             Err(refusal) => Err(*refusal),
             Ok(hello) => match self.book.check_hello(hello) {
-                Ok(()) => self.book.admit(hello.from, hello.incarnation).await?,
+                Ok(()) => {
+                    let member = incarnation_of(&self.raft, hello.from);
+                    self.book.admit(hello.from, member, hello.incarnation).await?
+                }
                 Err(refusal) => Err(refusal),
             },
         };
@@ -257,6 +261,13 @@ impl PeerServer {
             log_bytes: self.log.end_position().0.saturating_sub(self.log.first_position().0),
         }
     }
+}
+
+/// Which incarnation the membership demands of `node`.
+fn incarnation_of(raft: &Raft, node: NodeId) -> Option<u64> {
+    let metrics = raft.metrics();
+    let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+    membership.membership().get_node(&node.0).map(|member| member.incarnation)
 }
 
 /// How a connection ended without an error.

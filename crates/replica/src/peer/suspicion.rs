@@ -63,9 +63,9 @@ impl Suspicion {
             let membership = state.membership_state.effective().membership();
             (*state.vote_ref(), membership.get_node(&id).cloned())
         });
-        let (vote, addr) = state.await.ok()?;
+        let (vote, member) = state.await.ok()?;
         let leads = vote.committed && vote.leader_id.voted_for == node.0 && node != self.book.me().node;
-        leads.then(|| addr.map(|addr| (vote, self.book.addr(node, &addr))))?
+        leads.then(|| member.map(|member| (vote, self.book.target(node, &member).addr)))?
     }
 
     async fn investigate(&self, node: NodeId) {

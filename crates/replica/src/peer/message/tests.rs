@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use timbermq_types::{LogIndex, Slot};
 
 use super::*;
-use crate::membership::{Membership, NodeAddr};
+use crate::membership::{GroupMember, Membership, NodeAddr};
 use crate::raft::{Batch, Payload};
 
 fn id(term: u64, index: u64) -> raft::RaftLogId {
@@ -16,8 +16,8 @@ fn vote(term: u64, node: u64, committed: bool) -> RaftVote {
 }
 
 fn membership() -> Membership {
-    let node = NodeAddr { slot: Slot(1), peer_addr: "p:1".into(), broker_addr: "b:2".into() };
-    Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, node)])).unwrap()
+    let addr = NodeAddr { slot: Slot(1), peer_addr: "p:1".into(), broker_addr: "b:2".into() };
+    Membership::new(vec![BTreeSet::from([1])], BTreeMap::from([(1, GroupMember { addr, incarnation: 7 })])).unwrap()
 }
 
 fn append(large: usize) -> Append {
@@ -124,10 +124,10 @@ fn any_vote() -> impl Strategy<Value = RaftVote> {
 }
 
 fn any_membership() -> impl Strategy<Value = Membership> {
-    let node = (any::<u32>(), "\\PC{0,12}", "\\PC{0,12}").prop_map(|(slot, peer_addr, broker_addr)| NodeAddr {
-        slot: Slot(slot),
-        peer_addr,
-        broker_addr,
+    let node = (any::<u32>(), "\\PC{0,12}", "\\PC{0,12}", any::<u64>());
+    let node = node.prop_map(|(slot, peer_addr, broker_addr, incarnation)| GroupMember {
+        addr: NodeAddr { slot: Slot(slot), peer_addr, broker_addr },
+        incarnation,
     });
     let nodes = prop::collection::btree_map(any::<u64>(), node, 1..6);
     (nodes, any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(nodes, first, second, joint)| {
