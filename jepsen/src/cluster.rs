@@ -9,10 +9,13 @@ use anyhow::{Context, Result};
 use timbermq_check::history::{Action, ExitCause};
 
 use crate::disk::Disk;
+use crate::hub::Weather;
 use crate::load::Target;
 use crate::namespace::{Link, Network};
+use crate::nemesis::{Flipped, RIGHT};
 use crate::process::{Process, Program};
 use crate::recorder::Recorder;
+use crate::throttle::Throttle;
 
 /// Name of the broker group.
 const GROUP: &str = "broker-a";
@@ -44,6 +47,14 @@ pub struct Settings {
     pub bug: Option<String>,
     /// Further `key=value` settings of the replicas.
     pub settings: Vec<String>,
+    /// Seed of what happens to packets.
+    pub seed: u64,
+    /// Whether packets pass through this process, so that they can be late.
+    pub has_hub: bool,
+    /// Whether disks can be made slow.
+    pub has_throttle: bool,
+    /// The library through which replicas are told the time, if they are.
+    pub clocks: Option<PathBuf>,
 }
 
 /// What a replica says of itself.
@@ -74,6 +85,10 @@ pub struct Node {
     may_stop: u32,
     /// Until when it may stop over one that has just ended: it may be at it already.
     excused_until: Option<Instant>,
+    /// What is damaged in its files.
+    damage: Option<Flipped>,
+    /// The file that says how wrong its clock is.
+    clock: Option<PathBuf>,
 }
 
 /// One NameServer.
@@ -96,7 +111,9 @@ pub struct Cluster {
     network: Network,
     cuts: BTreeMap<u64, Vec<Link>>,
     losses: BTreeMap<u64, u32>,
+    weathers: BTreeMap<u64, Weather>,
     next_cut: u64,
+    throttle: Option<Throttle>,
     /// What the replicas said last.
     pub statuses: Statuses,
     recorder: Recorder,
@@ -108,13 +125,17 @@ impl Cluster {
     /// # Errors
     /// What the system refuses.
     pub fn start(settings: &Settings, recorder: &Recorder) -> Result<Self> {
-        let mut network = Network::new().context("making the network")?;
+        let hub = settings.has_hub.then_some(settings.seed);
+        let mut network = Network::new(hub).context("making the network")?;
+        let throttle = settings.has_throttle.then(|| Throttle::new(&settings.dir)).transpose()?;
+        let group = throttle.as_ref().map(Throttle::members);
         let logs = settings.dir.join("logs");
         std::fs::create_dir_all(&logs)?;
         let program = |machine: &str, arguments: Vec<String>, environment: Vec<(String, String)>| Program {
             machine: machine.to_owned(),
             binary: settings.binary.clone(),
             arguments,
+            group: None,
             environment,
             log: logs.join(format!("{machine}.log")),
         };
@@ -154,8 +175,16 @@ impl Cluster {
                 "retention.disk_watermark=100%".to_owned(),
             ];
             keys.extend(settings.settings.iter().cloned());
-            let bug = settings.bug.iter().map(|bug| (timbermq_bugs::VARIABLE.to_owned(), bug.clone())).collect();
-            let process = Process::new(program(&machine.name, with_settings("server", &keys), bug));
+            let mut environment: Vec<(String, String)> =
+                settings.bug.iter().map(|bug| (timbermq_bugs::VARIABLE.to_owned(), bug.clone())).collect();
+            let clock =
+                settings.clocks.as_ref().map(|_| settings.dir.join("data").join(format!("{}.clock", machine.name)));
+            if let (Some(library), Some(clock)) = (&settings.clocks, &clock) {
+                std::fs::write(clock, RIGHT)?;
+                environment.extend(faked_time(library, clock));
+            }
+            let program = program(&machine.name, with_settings("server", &keys), environment);
+            let process = Process::new(Program { group: group.clone(), ..program });
             let addr = format!("{}:{BROKER_PORT}", machine.ip);
             nodes.push(Node {
                 name: machine.name.clone(),
@@ -165,6 +194,8 @@ impl Cluster {
                 restart_at: None,
                 may_stop: 0,
                 excused_until: None,
+                damage: None,
+                clock,
             });
         }
         let mut cluster = Self {
@@ -174,7 +205,9 @@ impl Cluster {
             network,
             cuts: BTreeMap::new(),
             losses: BTreeMap::new(),
+            weathers: BTreeMap::new(),
             next_cut: 0,
+            throttle,
             recorder: recorder.clone(),
         };
         for n in 0..cluster.name_servers.len() {
@@ -317,7 +350,7 @@ impl Cluster {
     /// # Errors
     /// A disk cannot be filled up.
     pub fn fill_disks(&mut self, nodes: &[usize]) -> Result<Vec<usize>> {
-        let there: Vec<usize> = nodes.iter().copied().filter(|n| self.nodes[*n].disk.is_mounted()).collect();
+        let there: Vec<usize> = nodes.iter().copied().filter(|n| self.nodes[*n].disk.is_whole()).collect();
         for n in &there {
             self.nodes[*n].may_stop += 1;
             self.nodes[*n].disk.fill()?;
@@ -331,13 +364,128 @@ impl Cluster {
     /// A disk refuses.
     pub fn free_disks(&mut self, nodes: &[usize]) -> Result<()> {
         for n in nodes {
-            if self.nodes[*n].disk.is_mounted() {
+            if self.nodes[*n].disk.is_whole() {
                 self.nodes[*n].disk.free()?;
             }
             self.nodes[*n].may_stop -= 1;
             self.nodes[*n].excused_until = Some(Instant::now() + EXCUSED);
         }
         Ok(())
+    }
+
+    /// Has every request to the disks of replicas fail for so long. Returns those that have one.
+    ///
+    /// # Errors
+    /// A disk refuses.
+    pub fn fail_disks(&mut self, nodes: &[usize], time: Duration) -> Result<Vec<usize>> {
+        let there: Vec<usize> = nodes.iter().copied().filter(|n| self.nodes[*n].disk.is_whole()).collect();
+        for n in &there {
+            self.nodes[*n].may_stop += 1;
+            self.nodes[*n].disk.fail()?;
+        }
+        std::thread::sleep(time);
+        there.iter().try_for_each(|n| self.nodes[*n].disk.repair())?;
+        Ok(there)
+    }
+
+    /// Ends replicas whose disks have failed, and starts them with what is really on the disks.
+    ///
+    /// # Errors
+    /// A process cannot be ended or started, a disk not be mounted.
+    pub fn renew_disks(&mut self, nodes: &[usize]) -> Result<()> {
+        for n in nodes {
+            self.nodes[*n].may_stop -= 1;
+            self.renew_disk(*n)?;
+        }
+        Ok(())
+    }
+
+    /// The same for one, if its disk has failed since it was mounted.
+    fn renew_disk(&mut self, n: usize) -> Result<()> {
+        if self.nodes[n].disk.is_mounted() && !self.nodes[n].disk.is_whole() {
+            self.kill(&[n])?;
+            self.nodes[n].disk.unmount()?;
+            self.nodes[n].disk.mount()?;
+            self.start_node(n)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the disk of a replica do so many writes a second; none for as many as it can.
+    ///
+    /// # Errors
+    /// There is no control group for that, or it refuses.
+    pub fn throttle(&self, n: usize, writes: Option<u32>) -> Result<()> {
+        let throttle = self.throttle.as_ref().context("the cluster was made without a control group")?;
+        throttle.limit(&self.nodes[n].disk.number()?, writes)
+    }
+
+    /// Sets the clock of a replica, in the words of libfaketime.
+    ///
+    /// # Errors
+    /// It has a right clock only.
+    pub fn set_clock(&self, n: usize, clock: &str) -> Result<()> {
+        let file = self.nodes[n].clock.as_ref().context("the cluster was made with right clocks")?;
+        // In one step: a reader sees the old words or the new ones.
+        let fresh = file.with_extension("fresh");
+        std::fs::write(&fresh, clock)?;
+        Ok(std::fs::rename(&fresh, file)?)
+    }
+
+    /// Where a replica keeps its data.
+    #[must_use]
+    pub fn data_dir(&self, n: usize) -> PathBuf {
+        self.nodes[n].disk.path.join("data")
+    }
+
+    /// Whether any replica's files are damaged.
+    #[must_use]
+    pub fn has_damage(&self) -> bool {
+        self.nodes.iter().any(|node| node.damage.is_some())
+    }
+
+    /// Starts a replica whose files were damaged; it may stop over that.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn damage(&mut self, n: usize, flipped: Flipped) -> Result<()> {
+        self.nodes[n].damage = Some(flipped);
+        self.nodes[n].may_stop += 1;
+        self.start_node(n)
+    }
+
+    /// Restores the damaged file of a replica and starts it anew, once it has a disk.
+    ///
+    /// # Errors
+    /// It cannot be restored, or not be started.
+    pub fn restore(&mut self, n: usize) -> Result<()> {
+        let has_disk = self.nodes[n].disk.is_mounted();
+        // Without a disk it is restored when there is one again.
+        if !has_disk {
+            return Ok(());
+        }
+        if let Some(flipped) = self.nodes[n].damage.take() {
+            self.kill(&[n])?;
+            flipped.restore()?;
+            self.nodes[n].may_stop -= 1;
+            self.start_node(n)?;
+        }
+        Ok(())
+    }
+
+    /// Whether any replica's log has these words.
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub fn says(&self, words: &str) -> Result<bool> {
+        for node in &self.nodes {
+            let log = node.process.log();
+            let log = std::fs::read(log).with_context(|| log.display().to_string())?;
+            if String::from_utf8_lossy(&log).contains(words) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Cuts links until [`Cluster::heal`].
@@ -362,20 +510,33 @@ impl Cluster {
         Ok(self.next_cut)
     }
 
-    /// Heals what [`Cluster::cut`] or [`Cluster::lose`] did.
+    /// Spoils the weather between machines until [`Cluster::heal`].
+    ///
+    /// # Errors
+    /// Packets do not pass through this process.
+    pub fn spoil(&mut self, weather: Weather) -> Result<u64> {
+        self.next_cut += 1;
+        self.weathers.insert(self.next_cut, weather);
+        self.apply_cuts()?;
+        Ok(self.next_cut)
+    }
+
+    /// Heals what [`Cluster::cut`], [`Cluster::lose`] or [`Cluster::spoil`] did.
     ///
     /// # Errors
     /// The rules are refused.
     pub fn heal(&mut self, cut: u64) -> Result<()> {
         self.cuts.remove(&cut);
         self.losses.remove(&cut);
+        self.weathers.remove(&cut);
         self.apply_cuts()
     }
 
     fn apply_cuts(&self) -> Result<()> {
         let links: std::collections::BTreeSet<Link> = self.cuts.values().flatten().cloned().collect();
         let links: Vec<Link> = links.into_iter().collect();
-        self.network.cut(&links, self.losses.values().copied().max().unwrap_or(0))
+        let weather = self.weathers.values().copied().reduce(Weather::and).unwrap_or_default();
+        self.network.cut(&links, self.losses.values().copied().max().unwrap_or(0), weather)
     }
 
     /// Starts a NameServer, unless it runs.
@@ -434,11 +595,14 @@ impl Cluster {
     pub fn make_whole(&mut self) -> Result<()> {
         self.cuts.clear();
         self.losses.clear();
+        self.weathers.clear();
         self.apply_cuts()?;
         for n in 0..self.nodes.len() {
-            self.nodes[n].disk.mount()?;
-            self.nodes[n].disk.free()?;
             self.nodes[n].process.resume();
+            self.nodes[n].disk.mount()?;
+            self.renew_disk(n)?;
+            self.nodes[n].disk.free()?;
+            self.restore(n)?;
             self.start_node(n)?;
         }
         for n in 0..self.name_servers.len() {
@@ -474,6 +638,19 @@ impl Cluster {
     fn note_asked(&self, n: usize) {
         self.recorder.fact(&self.nodes[n].name, Action::Exit { cause: ExitCause::Asked });
     }
+}
+
+/// The environment of a process that is told a time that may be wrong. Only the wall clock is.
+fn faked_time(library: &Path, clock: &Path) -> Vec<(String, String)> {
+    let text = |path: &Path| path.display().to_string();
+    vec![
+        ("LD_PRELOAD".to_owned(), text(library)),
+        ("FAKETIME_TIMESTAMP_FILE".to_owned(), text(clock)),
+        // Seconds after which it looks at the file again.
+        ("FAKETIME_CACHE_DURATION".to_owned(), "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
+        ("DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
+    ]
 }
 
 /// The lines in which a Rust program says that it panicked.

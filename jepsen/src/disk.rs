@@ -25,6 +25,8 @@ pub struct Disk {
     /// The loop device; held open so that it stays while nothing is mounted. Without one, `path` is a plain directory.
     device: Option<(String, File)>,
     is_mounted: bool,
+    /// Whether a request has failed since it was mounted: then the file system may refuse all further ones.
+    is_hurt: bool,
 }
 
 impl Disk {
@@ -44,7 +46,7 @@ impl Disk {
         std::fs::remove_file(&image)?;
         // While it is open this only marks it to go with whoever holds it last.
         run("losetup", &["--detach", &device])?;
-        let mut disk = Self { path: path.to_owned(), device: Some((device, held)), is_mounted: false };
+        let mut disk = Self { path: path.to_owned(), device: Some((device, held)), is_mounted: false, is_hurt: false };
         disk.mount()?;
         Ok(disk)
     }
@@ -55,13 +57,51 @@ impl Disk {
     /// It cannot be made.
     pub fn plain(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path)?;
-        Ok(Self { path: path.to_owned(), device: None, is_mounted: true })
+        Ok(Self { path: path.to_owned(), device: None, is_mounted: true, is_hurt: false })
     }
 
     /// Whether it is there to be used.
     #[must_use]
     pub const fn is_mounted(&self) -> bool {
         self.is_mounted
+    }
+
+    /// Whether it works: nothing has failed since it was mounted.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.is_mounted && !self.is_hurt
+    }
+
+    /// The number of its device, `major:minor`.
+    ///
+    /// # Errors
+    /// It is a plain directory.
+    pub fn number(&self) -> Result<String> {
+        use std::os::unix::fs::MetadataExt as _;
+        let (_, device) = self.device.as_ref().context("a plain directory has no device")?;
+        let number = device.metadata()?.rdev();
+        Ok(format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number)))
+    }
+
+    /// Has every request to the device fail, until [`Disk::repair`].
+    ///
+    /// # Errors
+    /// It is a plain directory, or the kernel refuses.
+    pub fn fail(&mut self) -> Result<()> {
+        let (_, device) = self.device.as_ref().context("a plain directory cannot fail")?;
+        // The device ends before everything.
+        capacity::limit(device, 4096).context("making a device fail")?;
+        self.is_hurt = true;
+        Ok(())
+    }
+
+    /// Has requests to the device succeed again. What failed meanwhile is not on it.
+    ///
+    /// # Errors
+    /// It is a plain directory, or the kernel refuses.
+    pub fn repair(&self) -> Result<()> {
+        let (_, device) = self.device.as_ref().context("a plain directory cannot fail")?;
+        capacity::limit(device, 0).context("repairing a device")
     }
 
     /// Mounts it, with whatever it had when it was last written to.
@@ -72,7 +112,7 @@ impl Disk {
         if let (Some((device, _)), false) = (&self.device, self.is_mounted) {
             run("mount", &["-t", "ext4", "-o", "errors=continue", device, &self.path.display().to_string()])?;
         }
-        self.is_mounted = true;
+        (self.is_mounted, self.is_hurt) = (true, false);
         Ok(())
     }
 
@@ -88,7 +128,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Unmounts it after the power was cut.
+    /// Unmounts it after the power was cut, or after requests failed.
     ///
     /// # Errors
     /// It stays in use.
@@ -150,6 +190,53 @@ pub fn missing() -> Option<String> {
         return Some("there are no loop devices".to_owned());
     }
     None
+}
+
+mod capacity {
+    //! Where a loop device ends. There is no safe interface to that, either.
+
+    use std::fs::File;
+    use std::io;
+
+    use rustix::ioctl::{Getter, Opcode, Setter, ioctl};
+
+    /// `LOOP_GET_STATUS64` and `LOOP_SET_STATUS64`.
+    const GET: Opcode = 0x4C05;
+    const SET: Opcode = 0x4C04;
+
+    /// The kernel's `loop_info64`, of which only the limit is changed.
+    #[repr(C)]
+    struct Status {
+        ids: [u64; 3],
+        offset: u64,
+        limit: u64,
+        rest: [u64; 24],
+    }
+
+    /// Ends a device after so many bytes; 0 for where its image ends.
+    #[allow(unsafe_code, reason = "two requests by their numbers, which fill and read one structure")]
+    pub(super) fn limit(device: &File, bytes: u64) -> io::Result<()> {
+        // Pages may become dirty while the size changes: then the kernel wants to be asked again.
+        for _ in 0..100 {
+            // SAFETY: the request fills a `loop_info64`, whose layout and size `Status` has and every value of which is valid.
+            let mut status = unsafe { ioctl(device, Getter::<GET, Status>::new()) }?;
+            status.limit = bytes;
+            // SAFETY: the request reads such a structure, which `Setter` keeps alive for the call.
+            match unsafe { ioctl(device, Setter::<SET, Status>::new(status)) } {
+                Err(rustix::io::Errno::AGAIN) => std::thread::sleep(std::time::Duration::from_millis(2)),
+                other => return other.map_err(io::Error::from),
+            }
+        }
+        Err(io::Error::other("the device is written to all the time"))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn the_status_has_the_size_of_the_kernel() {
+            assert_eq!(size_of::<super::Status>(), 232);
+        }
+    }
 }
 
 mod shutdown {

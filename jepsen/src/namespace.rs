@@ -1,4 +1,5 @@
-//! The network of a run: one namespace per machine, joined by a bridge in the namespace of the run itself, where clients are.
+//! The network of a run: one namespace per machine, joined by a bridge in the namespace of the run itself, where clients are,
+//! or by a [hub](crate::hub) where packets are to be late.
 //!
 //! Cuts are rules of the bridge, away from the machines' own tables. What a rule drops is lost without a trace, as on a cut
 //! cable: no reset, no error.
@@ -8,11 +9,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::hub::{Hub, Weather};
 use crate::sandbox::{has_program, run};
 
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
 const BRIDGE: &str = "jepsen0";
+/// The clients' address.
+const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 
 /// A machine on the network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,29 +42,40 @@ pub enum Link {
 #[derive(Debug)]
 pub struct Network {
     machines: Vec<Machine>,
+    /// In place of the bridge.
+    hub: Option<Hub>,
 }
 
 impl Network {
-    /// A network without machines; clients are at `10.77.0.254`.
+    /// A network without machines; clients are at `10.77.0.254`. With the seed of what happens to packets it is a hub, else a
+    /// bridge.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn new() -> Result<Self> {
+    pub fn new(hub: Option<u64>) -> Result<Self> {
         std::fs::create_dir_all(NAMES).context(NAMES)?;
         // The names are this run's own, too.
         run("mount", &["-t", "tmpfs", "none", NAMES])?;
         run("ip", &["link", "set", "lo", "up"])?;
-        run("ip", &["link", "add", BRIDGE, "type", "bridge"])?;
-        run("ip", &["addr", "add", "10.77.0.254/24", "dev", BRIDGE])?;
+        let hub = hub.map(Hub::new);
+        match &hub {
+            Some(hub) => {
+                hub.add(BRIDGE, CLIENTS)?;
+            }
+            None => {
+                run("ip", &["link", "add", BRIDGE, "type", "bridge"])?;
+            }
+        }
+        run("ip", &["addr", "add", &format!("{CLIENTS}/24"), "dev", BRIDGE])?;
         run("ip", &["link", "set", BRIDGE, "up"])?;
-        if firewall_missing().is_none() {
+        if hub.is_none() && firewall_missing().is_none() {
             for chain in ["forward", "input", "output"] {
                 let hook = format!("{{ type filter hook {chain} priority 0; }}");
                 run("nft", &["add", "table", "bridge", "cuts"])?;
                 run("nft", &["add", "chain", "bridge", "cuts", chain, &hook])?;
             }
         }
-        Ok(Self { machines: Vec::new() })
+        Ok(Self { machines: Vec::new(), hub })
     }
 
     /// Adds a machine with the address `10.77.0.<last>`.
@@ -70,8 +85,13 @@ impl Network {
     pub fn add(&mut self, name: &str, last: u8) -> Result<Machine> {
         let ip = Ipv4Addr::new(10, 77, 0, last);
         run("ip", &["netns", "add", name])?;
-        run("ip", &["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name])?;
-        run("ip", &["link", "set", name, "master", BRIDGE, "up"])?;
+        if let Some(hub) = &self.hub {
+            hub.add(name, ip)?;
+            run("ip", &["link", "set", name, "netns", name, "name", "eth0"])?;
+        } else {
+            run("ip", &["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name])?;
+            run("ip", &["link", "set", name, "master", BRIDGE, "up"])?;
+        }
         run("ip", &["-n", name, "link", "set", "lo", "up"])?;
         run("ip", &["-n", name, "addr", "add", &format!("{ip}/24"), "dev", "eth0"])?;
         run("ip", &["-n", name, "link", "set", "eth0", "up"])?;
@@ -86,16 +106,35 @@ impl Network {
         &self.machines
     }
 
-    /// Cuts exactly these links, and heals all others. Of every link, `loss` in percent of its packets are lost at random.
+    /// Cuts exactly these links, and heals all others. Between machines, `loss` in percent of the packets are lost at random,
+    /// and all have this weather.
     ///
     /// # Errors
-    /// The rules are refused.
-    pub fn cut(&self, links: &[Link], loss: u32) -> Result<()> {
+    /// The rules are refused, or a bridge is to have weather.
+    pub fn cut(&self, links: &[Link], loss: u32, weather: Weather) -> Result<()> {
+        if let Some(hub) = &self.hub {
+            hub.cut(links.iter().filter_map(|link| self.ports(link)).collect(), loss);
+            hub.set_weather(weather);
+            return Ok(());
+        }
+        anyhow::ensure!(weather == Weather::default(), "packets on a bridge cannot be late");
         let script = rules(links, loss);
         let mut child = Command::new("nft").args(["-f", "-"]).stdin(std::process::Stdio::piped()).spawn()?;
         std::io::Write::write_all(&mut child.stdin.take().context("stdin was asked for")?, script.as_bytes())?;
         anyhow::ensure!(child.wait()?.success(), "nft refused:\n{script}");
         Ok(())
+    }
+}
+
+impl Network {
+    /// A link as ports of the hub: the clients' is the first, and the machines' follow in their order.
+    fn ports(&self, link: &Link) -> Option<(usize, usize)> {
+        let port = |name: &str| Some(1 + self.machines.iter().position(|machine| machine.name == name)?);
+        match link {
+            Link::Between(from, to) => Some((port(from)?, port(to)?)),
+            Link::ToClients(from) => Some((port(from)?, Hub::clients())),
+            Link::FromClients(to) => Some((Hub::clients(), port(to)?)),
+        }
     }
 }
 

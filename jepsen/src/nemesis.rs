@@ -1,19 +1,28 @@
 //! Faults. Each is a file of its own and a row of [`ALL`].
 
+mod bit_flip;
+mod clock;
+mod fsync_error;
 mod full_disk;
 mod kill;
+mod latency;
 mod loss;
 mod name_server;
 mod partition;
 mod pause;
 mod power;
 mod rolling_restart;
+mod slow_disk;
+mod snapshot;
 
 use anyhow::Result;
 use timbermq_check::history::FaultKind;
 use timbermq_tests::dice::Dice;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Settings};
+
+pub(crate) use bit_flip::Flipped;
+pub(crate) use clock::RIGHT;
 
 /// One kind of fault.
 pub trait Nemesis: Sync {
@@ -27,6 +36,12 @@ pub trait Nemesis: Sync {
     fn lasts(&self) -> (u64, u64);
     /// Why it cannot be had here, if so.
     fn missing(&self) -> Option<String> {
+        None
+    }
+    /// Asks for what a cluster must be made with so that it can strike.
+    fn fit(&self, _settings: &mut Settings) {}
+    /// What the replicas' logs say when it has had the effect that it is for. Without that the run says nothing.
+    fn trace(&self) -> Option<&'static str> {
         None
     }
     /// Begins a fault; none when there is nothing that it could hit at the moment. Everything by chance comes from `dice`.
@@ -61,23 +76,22 @@ pub const ALL: &[&dyn Nemesis] = &[
     &pause::Pause,
     &partition::Partition,
     &loss::Loss,
+    &latency::Latency,
+    &latency::Reorder,
     &power::Power,
     &power::PowerAll,
     &full_disk::FullDisk,
+    &slow_disk::SlowDisk,
+    &fsync_error::FsyncError,
+    &bit_flip::BitFlip,
     &name_server::NameServer,
     &rolling_restart::RollingRestart,
+    &snapshot::Snapshot,
+    &clock::Clock,
 ];
 
 /// Nemeses that are wanted and not there, and why.
 pub const LEFT_OUT: &[(&str, &str)] = &[
-    (
-        "latency",
-        "delays and reordering need netem or an own hub in the packets' way; only loss can be had from the firewall",
-    ),
-    ("clock", "the clock of a process can only be moved by a library that is loaded into it"),
-    ("slow-disk", "needs a control group that throttles block devices"),
-    ("fsync-error", "needs a file system in user space under each replica"),
-    ("bit-flip", "a damaged replica stays out until it is replaced, and members cannot be changed from outside yet"),
     ("membership", "members cannot be changed from outside yet"),
     ("transfer", "there is no command that moves the leadership; rolling-restart makes leaders hand it over"),
 ];

@@ -20,6 +20,8 @@ pub struct Program {
     pub binary: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// The file that its number is written to once it runs.
+    pub group: Option<PathBuf>,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
     /// Where stdout and stderr go, one run of it after the other.
@@ -51,7 +53,7 @@ impl Process {
         if self.child.is_some() {
             return Ok(());
         }
-        let Program { machine, binary, arguments, environment, log } = &self.program;
+        let Program { machine, binary, arguments, group, environment, log } = &self.program;
         let log = File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
         let mut command = command_on(machine, binary.as_os_str());
         command.args(arguments.iter().map(OsString::from)).env("RUST_BACKTRACE", "1");
@@ -61,7 +63,11 @@ impl Process {
         }
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
-        self.child = Some(child.with_context(|| format!("starting {} on {machine}", binary.display()))?);
+        let child = child.with_context(|| format!("starting {} on {machine}", binary.display()))?;
+        if let Some(group) = group {
+            std::fs::write(group, child.id().to_string()).with_context(|| group.display().to_string())?;
+        }
+        self.child = Some(child);
         (self.is_paused, self.starts) = (false, self.starts + 1);
         Ok(())
     }

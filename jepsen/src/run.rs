@@ -56,14 +56,20 @@ struct Run {
 /// The cluster could not be made.
 pub fn run(options: &Options) -> Result<Finished> {
     let recorder = Recorder::new();
-    let settings = Settings {
+    let mut settings = Settings {
         binary: options.binary.clone(),
         replicas: options.nodes,
         has_disks: crate::disk::missing().is_none(),
         dir: options.dir.clone(),
         bug: options.bug.clone(),
-        settings: options.settings.clone(),
+        settings: Vec::new(),
+        seed: options.seed,
+        has_hub: false,
+        has_throttle: false,
+        clocks: None,
     };
+    options.nemeses().iter().for_each(|nemesis| nemesis.fit(&mut settings));
+    settings.settings.extend(options.settings.iter().cloned());
     let cluster = Cluster::start(&settings, &recorder)?;
     let load = Load::new(options, cluster.target(), TOPIC, &recorder)?;
     let mut run = Run {
@@ -95,6 +101,11 @@ impl Run {
         self.cluster.make_whole()?;
         let cluster = &mut self.cluster;
         self.load.prove_service(&mut || cluster.supervise())?;
+        for nemesis in self.options.nemeses() {
+            if let Some(words) = nemesis.trace() {
+                anyhow::ensure!(cluster.says(words)?, "{} had no effect: no log says {words}", nemesis.name());
+            }
+        }
         self.load.end(&mut || cluster.supervise())?;
         self.compare()?;
         let cluster = &mut self.cluster;
