@@ -25,6 +25,8 @@ const BROKER_PORT: u16 = 10911;
 const NAMESRV_PORT: u16 = 9876;
 /// How long a process that ended by itself stays down.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// How much later than the others a replica may come back: long enough for them to elect and to write.
+const LATE: Duration = Duration::from_secs(4);
 /// How long after a disk had no room a replica may still stop over it.
 const EXCUSED: Duration = Duration::from_secs(2);
 /// How long a replica may take to end when it is asked to.
@@ -332,15 +334,19 @@ impl Cluster {
         Ok(lit)
     }
 
-    /// Gives power back and starts what lost it.
+    /// Gives power back and starts what lost it, one of them maybe seconds after the others.
     ///
     /// # Errors
     /// A disk cannot be mounted, a process not started.
-    pub fn restore_power(&mut self, nodes: &[usize]) -> Result<()> {
+    pub fn restore_power(&mut self, nodes: &[usize], late: Option<usize>) -> Result<()> {
         for n in nodes {
             self.nodes[*n].disk.mount()?;
             self.nodes[*n].may_stop -= 1;
-            self.start_node(*n)?;
+            if late == Some(*n) {
+                self.nodes[*n].restart_at = Some(Instant::now() + LATE);
+            } else {
+                self.start_node(*n)?;
+            }
         }
         Ok(())
     }
@@ -669,6 +675,7 @@ fn with_settings(verb: &str, keys: &[String]) -> Vec<String> {
 /// Removes the data of a run that had no disks of its own, and the empty places of those that had.
 pub fn remove_data(dir: &Path) {
     let _ = std::fs::remove_dir_all(dir.join("data"));
+    crate::throttle::sweep();
 }
 
 #[cfg(test)]

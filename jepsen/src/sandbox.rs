@@ -11,6 +11,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+/// Time between two looks at the process inside.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 /// Set in the process inside.
 const INSIDE: &str = "TIMBERMQ_JEPSEN_INSIDE";
 /// Programs without which there is no sandbox, and the Debian packages that have them.
@@ -65,9 +67,23 @@ pub fn enter(arguments: &[OsString]) -> Result<ExitCode> {
         .stdin(Stdio::piped())
         .spawn()
         .context("starting unshare")?;
-    // The pipe stays open, with nothing in it, as long as this process lives.
-    let lifeline = child.stdin.take();
-    let status = child.wait()?;
+    // The pipe stays open, with nothing in it, as long as this process lives, or until it is told to end.
+    let mut lifeline = child.stdin.take();
+    let signals = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let status = signals.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return anyhow::Ok(status);
+            }
+            tokio::select! {
+                _ = interrupt.recv() => lifeline = None,
+                _ = terminate.recv() => lifeline = None,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    })?;
     drop(lifeline);
     Ok(match status.code() {
         Some(0) => ExitCode::SUCCESS,

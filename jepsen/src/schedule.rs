@@ -69,9 +69,9 @@ mod tests {
     #[test]
     fn every_nemesis_gets_its_turn_and_everything_ends_in_time() {
         for seed in 0..50 {
-            let planned = plan(seed, ALL, 120);
+            let planned = plan(seed, ALL, 300);
             assert!(planned.is_sorted_by_key(|fault| fault.at_ms));
-            assert!(planned.iter().all(|fault| fault.at_ms >= WARM_UP_MS && fault.at_ms + fault.lasts_ms <= 120_000));
+            assert!(planned.iter().all(|fault| fault.at_ms >= WARM_UP_MS && fault.at_ms + fault.lasts_ms <= 300_000));
             let kinds: BTreeSet<_> = planned.iter().map(|fault| fault.nemesis).collect();
             assert_eq!(kinds.len(), ALL.len(), "seed {seed}");
         }

@@ -15,7 +15,9 @@ use crate::nemesis;
 use crate::workload;
 
 /// Seconds that a run takes beyond those under load: boot, heal, drain, check.
-const OVERHEAD: u64 = 15;
+const OVERHEAD: u64 = 7;
+/// Fewest seconds of a run beside those of its longest fault.
+const ROOM: u64 = 5;
 /// Seconds after which a run that should have ended is given up.
 const PATIENCE: u64 = 300;
 
@@ -87,21 +89,30 @@ pub fn plan(seed: u64, budget: u64, seconds: u64) -> Vec<Scenario> {
     plan_with(seed, budget, seconds, &here)
 }
 
+/// Seconds for a run with these nemeses: one that does not last long enough for its faults says nothing.
+fn long_enough(seconds: u64, nemeses: &[String]) -> u64 {
+    let longest = nemeses.iter().filter_map(|name| nemesis::named(name)).map(|nemesis| nemesis.lasts().1).max();
+    seconds.max(longest.unwrap_or(0).div_ceil(1_000) + ROOM)
+}
+
 fn plan_with(seed: u64, budget: u64, seconds: u64, here: &[&str]) -> Vec<Scenario> {
-    let fixed: [(&str, &str, &str); 8] = [
+    let fixed: [(&str, &str, &str); 10] = [
         ("power", "queue", "power-all,power"),
         ("kills", "queue,group", "kill,kill-all,pause"),
         ("partitions", "queue,broker-id", "partition,pause"),
         ("progress", "group,offsets", "kill,partition,rolling-restart"),
-        ("settings", "admin,locks", "kill,pause,partition"),
+        ("settings", "admin,locks", "kill,clock,partition"),
         ("routes", "broker-id", "name-server,partition,kill"),
-        ("disks", "queue,offsets", "full-disk,power"),
-        ("losses", "queue,locks", "loss,kill"),
+        ("disks", "queue,offsets", "full-disk,fsync-error,slow-disk"),
+        ("links", "queue,locks", "latency,loss,reorder"),
+        ("damage", "queue,group", "bit-flip,rolling-restart"),
+        ("snapshots", "queue,offsets", "snapshot,kill"),
     ];
     let mut dice = Dice::of(seed, "suite");
     let mut planned = Vec::new();
     let mut left = budget;
     let mut add = |name: String, workloads: Vec<String>, nemeses: Vec<String>, nodes: usize, seed: u64| {
+        let seconds = long_enough(seconds, &nemeses);
         let fits = left >= seconds + OVERHEAD;
         if fits {
             left -= seconds + OVERHEAD;
@@ -247,22 +258,33 @@ struct Hunt {
     bug: Bug,
     workloads: &'static str,
     nemeses: &'static str,
+    nodes: usize,
+}
+
+const fn hunt(bug: Bug, workloads: &'static str, nemeses: &'static str) -> Hunt {
+    Hunt { bug, workloads, nemeses, nodes: 3 }
 }
 
 /// The bugs that clients of real processes can see, and under which faults.
 const HUNTS: &[Hunt] = &[
-    Hunt { bug: Bug::AckBeforeFsync, workloads: "queue", nemeses: "power-all" },
-    Hunt { bug: Bug::FollowerAcksUnsynced, workloads: "queue", nemeses: "power-all,power" },
-    Hunt { bug: Bug::AppliedApart, workloads: "queue", nemeses: "kill-all,kill" },
-    Hunt { bug: Bug::OffsetCounterCached, workloads: "queue", nemeses: "kill,partition" },
-    Hunt { bug: Bug::OffsetInMemory, workloads: "offsets", nemeses: "kill,kill-all" },
-    Hunt { bug: Bug::DeposedLeaderReads, workloads: "queue,offsets,admin", nemeses: "partition,pause" },
-    Hunt { bug: Bug::PullAboveCommit, workloads: "queue", nemeses: "partition,kill" },
-    Hunt { bug: Bug::LocksNotReplicated, workloads: "locks", nemeses: "kill,partition" },
-    Hunt { bug: Bug::LateCommitLowers, workloads: "offsets", nemeses: "kill" },
-    Hunt { bug: Bug::ServedBeforeApplied, workloads: "queue,offsets", nemeses: "kill,pause" },
-    Hunt { bug: Bug::StaleLeaderRegisters, workloads: "broker-id", nemeses: "partition" },
-    Hunt { bug: Bug::LateWakeUpCheck, workloads: "group", nemeses: "kill" },
+    hunt(Bug::AckBeforeFsync, "queue", "power-all"),
+    hunt(Bug::FollowerAcksUnsynced, "queue", "power-all"),
+    hunt(Bug::AppliedApart, "queue", "rolling-restart,kill"),
+    hunt(Bug::TornTailAnywhere, "queue", "bit-flip"),
+    hunt(Bug::ReadUnverified, "queue", "bit-flip"),
+    hunt(Bug::FsyncErrorRetried, "queue", "fsync-error"),
+    hunt(Bug::LeaseOnWallClock, "queue,broker-id", "clock,partition"),
+    Hunt { nodes: 5, ..hunt(Bug::PullAboveCommit, "queue", "partition") },
+    hunt(Bug::OffsetCounterCached, "queue", "kill,partition"),
+    hunt(Bug::StaleLeaderRegisters, "broker-id", "partition"),
+    hunt(Bug::OffsetInMemory, "offsets", "kill,kill-all"),
+    hunt(Bug::LateCommitLowers, "offsets", "kill"),
+    hunt(Bug::LocksNotReplicated, "locks", "kill"),
+    hunt(Bug::FullDiskIgnored, "queue", "full-disk"),
+    hunt(Bug::SnapshotWithoutOffsets, "queue,offsets", "snapshot"),
+    hunt(Bug::SearchByTimeOffByOne, "queue", "kill"),
+    hunt(Bug::DeposedLeaderReads, "queue,offsets,admin", "partition,pause"),
+    hunt(Bug::HardStateReset, "queue", "bit-flip"),
 ];
 
 /// A bug of the self-test.
@@ -292,7 +314,9 @@ pub struct Row {
 pub fn selftest(binary: &Path, dir: &Path, seconds: u64, tries: u64, only: Option<&str>) -> Result<Vec<Row>> {
     let scenario = |name: String, workloads: &str, nemeses: &str, seed: u64, bug: Option<String>| {
         let list = |names: &str| names.split(',').map(str::to_owned).collect();
-        Scenario { name, workloads: list(workloads), nemeses: list(nemeses), nodes: 3, seconds, rate: 200, seed, bug }
+        let nemeses: Vec<String> = list(nemeses);
+        let seconds = long_enough(seconds, &nemeses);
+        Scenario { name, workloads: list(workloads), nemeses, nodes: 3, seconds, rate: 200, seed, bug }
     };
     let clean =
         one(&scenario("no-bug".into(), "queue,offsets", "kill,power-all", 1, None), binary, &dir.join("no-bug"))?;
@@ -314,6 +338,7 @@ pub fn selftest(binary: &Path, dir: &Path, seconds: u64, tries: u64, only: Optio
             row.runs += 1;
             let scenario =
                 scenario(format!("{name}-{seed}"), hunt.workloads, hunt.nemeses, seed, Some(name.to_owned()));
+            let scenario = Scenario { nodes: hunt.nodes, ..scenario };
             let outcome = one(&scenario, binary, &dir.join(&scenario.name))?;
             row.why = format!("{} {}", outcome.verdict, outcome.why);
             if outcome.verdict == "invalid" {

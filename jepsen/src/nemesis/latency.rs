@@ -93,5 +93,5 @@ fn between_machines(cluster: &mut Cluster, detail: String, weather: Weather) -> 
     let cut = cluster.spoil(weather)?;
     let targets: Vec<usize> = (0..cluster.nodes.len()).collect();
     let names = cluster.names(&targets);
-    Ok(Strike { detail, targets, names, cut: Some(cut) })
+    Ok(Strike { detail, targets, names, cut: Some(cut), ..Strike::default() })
 }

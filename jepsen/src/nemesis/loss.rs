@@ -37,7 +37,13 @@ impl Nemesis for Loss {
         let cut = cluster.lose(percent)?;
         let targets: Vec<usize> = (0..cluster.nodes.len()).collect();
         let names = cluster.names(&targets);
-        Ok(Some(Strike { detail: format!("{percent} % of packets lost"), targets, names, cut: Some(cut) }))
+        Ok(Some(Strike {
+            detail: format!("{percent} % of packets lost"),
+            targets,
+            names,
+            cut: Some(cut),
+            ..Strike::default()
+        }))
     }
 
     fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {

@@ -82,7 +82,13 @@ impl Nemesis for Partition {
         let (detail, links) = links(shape, &nodes, &leader_name, &servers);
         let cut = cluster.cut(links)?;
         let targets = (0..count).collect();
-        Ok(Some(Strike { detail, targets, names: cluster.names(&(0..count).collect::<Vec<_>>()), cut: Some(cut) }))
+        Ok(Some(Strike {
+            detail,
+            targets,
+            names: cluster.names(&(0..count).collect::<Vec<_>>()),
+            cut: Some(cut),
+            ..Strike::default()
+        }))
     }
 
     fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {

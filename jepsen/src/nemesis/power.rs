@@ -39,7 +39,7 @@ impl Nemesis for Power {
     }
 
     fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
-        cluster.restore_power(&strike.targets)
+        cluster.restore_power(&strike.targets, None)
     }
 }
 
@@ -52,7 +52,7 @@ impl Nemesis for PowerAll {
     }
 
     fn about(&self) -> &'static str {
-        "power cut of every replica at the same moment: un-synced writes are lost"
+        "power cut of every replica at the same moment: un-synced writes are lost; sometimes the leader comes back last"
     }
 
     fn kind(&self) -> FaultKind {
@@ -67,13 +67,21 @@ impl Nemesis for PowerAll {
         disk::missing()
     }
 
-    fn strike(&self, cluster: &mut Cluster, _dice: &mut Dice) -> Result<Option<Strike>> {
-        let all: Vec<usize> = (0..cluster.nodes.len()).collect();
+    fn strike(&self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<Strike>> {
+        let mut all: Vec<usize> = (0..cluster.nodes.len()).collect();
+        // Sometimes the others must do with what they have themselves: the leader comes back last.
+        let late = cluster.leader().filter(|_| dice.percent(50));
+        if let Some(leader) = late {
+            all.retain(|n| *n != leader);
+            all.push(leader);
+        }
         let dark = cluster.cut_power(&all)?;
-        Ok(on(cluster, "power cut of", dark))
+        let detail =
+            if late.is_some() { "power cut, back later than the others for the last, of" } else { "power cut of" };
+        Ok(on(cluster, detail, dark).map(|strike| Strike { late, ..strike }))
     }
 
     fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
-        cluster.restore_power(&strike.targets)
+        cluster.restore_power(&strike.targets, strike.late)
     }
 }

@@ -24,12 +24,13 @@ impl Nemesis for Snapshot {
     }
 
     fn lasts(&self) -> (u64, u64) {
-        (6_000, 12_000)
+        // Every replica looks after retention every ten seconds: for a mark, to trim to it, and to free the space.
+        (26_000, 32_000)
     }
 
     fn fit(&self, settings: &mut Settings) {
-        // Retention keeps the messages of a few seconds.
-        settings.settings.extend(["retention.bytes=128KiB".to_owned(), "retention.step_bytes=16KiB".to_owned()]);
+        // Retention keeps the messages of some seconds.
+        settings.settings.extend(["retention.bytes=64KiB".to_owned(), "retention.step_bytes=16KiB".to_owned()]);
     }
 
     fn trace(&self) -> Option<&'static str> {

@@ -45,8 +45,13 @@ impl Workload for Locks {
 
 async fn want(mut worker: Worker, set: u32, rotation: Rotation) {
     let mut held: Option<u64> = None;
+    let mut block = rotation.next();
+    let mut counts = true;
     while !worker.bench.stopped() {
-        let block = rotation.next();
+        // What was refused, while there is no leader, does not count: the same locks are wanted of the next one.
+        if std::mem::replace(&mut counts, true) {
+            block = rotation.next();
+        }
         if held != Some(block) {
             // A lock of which nobody wants to hear any more needs no unlocking.
             held = None;
@@ -62,8 +67,10 @@ async fn want(mut worker: Worker, set: u32, rotation: Rotation) {
             }
             outcome
         };
-        if outcome == Outcome::Unknown {
-            rotation.leave(block);
+        match outcome {
+            Outcome::Unknown => rotation.leave(block),
+            Outcome::Fail => counts = false,
+            Outcome::Ok => {}
         }
         worker.pause().await;
     }
