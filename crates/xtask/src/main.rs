@@ -3,6 +3,7 @@
 mod ci;
 mod fuzz;
 mod golang;
+mod jepsen;
 mod lock;
 mod loom;
 mod models;
@@ -137,6 +138,14 @@ const TASKS: &[Task] = &[
                   --seed S      run one seed; --trace shows what happens in it\n  \
                   minimise S    find the fewest groups of faults with which a seed still fails",
         run: |args| status(&mut sim::command(&setup::prepare()?, after_dashes(args))?),
+    },
+    Task {
+        name: "jepsen",
+        about: "break things around real processes under load",
+        usage: "jepsen run|suite|selftest|attach|report|list [ARGS]...",
+        details: "Arguments go to `timbermq-jepsen`; `cargo xtask jepsen -- --help` shows those, jepsen/README.md explains them.\n\
+                  Needs root. `selftest` and `run --bug NAME` use a product that can have seeded bugs.",
+        run: |args| status(&mut jepsen::command(&setup::prepare()?, after_dashes(args))?),
     },
     Task {
         name: "traces",

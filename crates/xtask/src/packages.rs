@@ -40,6 +40,13 @@ pub const CLIENTS: &[Requirement] = &[
     },
 ];
 
+/// What runs of real processes need for networks and disks of their own.
+pub const SANDBOX: &[Requirement] = &[
+    Requirement { name: "ip", package: "iproute2", present: || runs("ip", &["-V"]) },
+    Requirement { name: "nft", package: "nftables", present: || runs("nft", &["--version"]) },
+    Requirement { name: "mkfs.ext4", package: "e2fsprogs", present: || runs("mkfs.ext4", &["-V"]) },
+];
+
 /// What TLC needs to be fetched and to run.
 pub const MODELS: &[Requirement] = &[
     Requirement { name: "java", package: "default-jre-headless", present: || runs("java", &["-version"]) },
