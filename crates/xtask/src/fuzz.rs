@@ -2,9 +2,10 @@
 //!
 //! The checkout stays as it is: the engine adds what it finds to the cache, and a failing input is written there, too.
 //!
-//! Without an argument a run repeats itself: one seed, the inputs in one order, and a fixed number of executions that
-//! `fuzz/executions.toml` names. A machine too slow for them within the time does the first of them. So what CI runs has run
-//! before, and only a change of the product or of the corpora makes it another run. `--seconds` and `--seed` search.
+//! Without `--seed` a run repeats itself: one seed, the inputs in one order, every allocation at the same address, and a
+//! fixed number of executions that `fuzz/executions.toml` names. A machine too slow for them within the time does the first
+//! of them. So what CI runs has run before, and only a change of the product or of the corpora makes it another run. With
+//! `--seed` it searches.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -39,6 +40,9 @@ const CASE_TIMEOUT_S: u64 = 25;
 /// How much longer than asked a target may run: replaying its corpus, and one last case.
 const GRACE: Duration = Duration::from_secs(240);
 const POLL: Duration = Duration::from_millis(100);
+/// Starts a program with fixed addresses; part of util-linux.
+const SETARCH: &str = "setarch";
+const STEADY: [&str; 2] = [std::env::consts::ARCH, "--addr-no-randomize"];
 /// Lines of a failing target's output that are shown.
 const SHOWN_LINES: usize = 40;
 /// Most inputs of one target in the checkout.
@@ -49,9 +53,10 @@ const SEED_PREFIX: &str = "seed-";
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
-    /// How long each target runs when the number of its executions is not fixed.
-    seconds: Option<u64>,
-    seed: u32,
+    /// How long each target runs at most.
+    seconds: u64,
+    /// Of a search; without one the run repeats itself.
+    seed: Option<u32>,
     targets: Vec<String>,
     jobs: usize,
     keep: bool,
@@ -82,6 +87,9 @@ struct Ground {
     target_dir: PathBuf,
     cargo_fuzz: PathBuf,
     host: String,
+    /// Whether programs can be started with all addresses the same each time: what is compared with an address gives the
+    /// engine ideas. Where a container forbids it, runs differ a little.
+    steady: bool,
 }
 
 /// Runs the task.
@@ -107,7 +115,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let built = started.elapsed();
     println!("built in {:.0} s", built.as_secs_f64());
     println!("{:16} {:>12} {:>8} {:>9} {:>7}", "target", "executions", "per s", "coverage", "corpus");
-    let limits = match options.seconds {
+    let limits = match options.seed {
         Some(_) => toml::Table::new(),
         None => executions(&workspace.root)?,
     };
@@ -133,8 +141,8 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
 fn parse(args: &[OsString], all: &[String]) -> Result<Options> {
     let jobs = thread::available_parallelism().map_or(1, |cores| cores.get().min(8));
     let mut options = Options {
-        seconds: None,
-        seed: SEED_DEFAULT,
+        seconds: SECONDS_DEFAULT,
+        seed: None,
         targets: Vec::new(),
         jobs,
         keep: false,
@@ -146,8 +154,8 @@ fn parse(args: &[OsString], all: &[String]) -> Result<Options> {
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
         match arg.as_ref() {
-            "--seconds" => options.seconds = Some(value()?.parse().context("--seconds needs a number")?),
-            "--seed" => options.seed = value()?.parse().context("--seed needs a number")?,
+            "--seconds" => options.seconds = value()?.parse().context("--seconds needs a number")?,
+            "--seed" => options.seed = Some(value()?.parse().context("--seed needs a number")?),
             "--jobs" => options.jobs = value()?.parse().context("--jobs needs a number")?,
             "--target" => {
                 let name = value()?.into_owned();
@@ -219,6 +227,7 @@ fn prepare(workspace: &Workspace) -> Result<Result<Ground, String>> {
         target_dir: workspace.cache.join("fuzz/target"),
         cargo_fuzz,
         host,
+        steady: Command::new(SETARCH).args(STEADY).arg("true").output().is_ok_and(|output| output.status.success()),
     };
     let mut fetch = cargo();
     fetch.args(["fetch", "--quiet", "--locked", "--manifest-path"]).arg(ground.root.join("fuzz/Cargo.toml"));
@@ -315,8 +324,8 @@ fn run_one(ground: &Ground, target: &str, options: &Options, executions: Option<
     let log = ground.cache.join(format!("{target}.log"));
     let output = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
     let mut command = engine(ground, target);
-    let seconds = options.seconds.unwrap_or(SECONDS_DEFAULT);
-    command.arg(format!("-max_total_time={seconds}")).arg(format!("-seed={}", options.seed));
+    command.arg(format!("-max_total_time={}", options.seconds));
+    command.arg(format!("-seed={}", options.seed.unwrap_or(SEED_DEFAULT)));
     if let Some(executions) = executions {
         command.arg(format!("-runs={executions}"));
     }
@@ -337,7 +346,7 @@ fn run_one(ground: &Ground, target: &str, options: &Options, executions: Option<
     seeds.push(&list);
     command.arg(seeds).arg(&corpus).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
     let started = Instant::now();
-    let success = wait(&mut command, Duration::from_secs(seconds) + GRACE)
+    let success = wait(&mut command, Duration::from_secs(options.seconds) + GRACE)
         .with_context(|| format!("{target}, see {}", log.display()))?;
     let elapsed = started.elapsed();
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
@@ -360,7 +369,14 @@ fn run_one(ground: &Ground, target: &str, options: &Options, executions: Option<
 
 /// A target's binary with what holds for every use of it.
 fn engine(ground: &Ground, target: &str) -> Command {
-    let mut command = Command::new(ground.target_dir.join(&ground.host).join("release").join(target));
+    let binary = ground.target_dir.join(&ground.host).join("release").join(target);
+    let mut command = match ground.steady {
+        true => Command::new(SETARCH),
+        false => Command::new(&binary),
+    };
+    if ground.steady {
+        command.args(STEADY).arg(&binary);
+    }
     command.arg(format!("-max_len={INPUT_BYTES_MAX}")).arg(format!("-rss_limit_mb={RSS_LIMIT_MB}"));
     // As cargo-fuzz itself runs them: codegen units define the same symbols more than once.
     command.env("ASAN_OPTIONS", "detect_odr_violation=0").current_dir(&ground.cache);
@@ -522,11 +538,11 @@ mod tests {
     #[test]
     fn reads_its_arguments() {
         let options = parsed(&[]).expect("no argument is needed");
-        assert_eq!((options.seconds, options.seed, options.json), (None, 1, false));
+        assert_eq!((options.seconds, options.seed, options.json), (20, None, false));
         assert_eq!(options.targets, ["a", "b"]);
         let args = ["--seconds", "3", "--seed", "7", "--target", "b", "--json", "--jobs", "1"];
         let options = parsed(&args).expect("they are valid");
-        assert_eq!((options.seconds, options.seed, options.jobs, options.json), (Some(3), 7, 1, true));
+        assert_eq!((options.seconds, options.seed, options.jobs, options.json), (3, Some(7), 1, true));
         assert_eq!(options.targets, ["b"]);
         for bad in [&["--target", "c"][..], &["--seconds"], &["--seconds", "x"], &["--jobs", "0"], &["--fast"]] {
             assert!(parsed(bad).is_err(), "{bad:?}");

@@ -106,9 +106,9 @@ const TASKS: &[Task] = &[
         name: "fuzz",
         about: "run every decoder on inputs that a fuzzer finds",
         usage: "fuzz [--seconds N] [--seed N] [--target NAME]... [--jobs N] [--keep] [--minimise] [--json] [--record]",
-        details: "  --seconds N    how long each target runs; unless given 20, and at most as many executions as\n  \
-                  \x20              fuzz/executions.toml says, so that the run is the same each time\n  \
-                  --seed N       another search; 1 unless given\n  \
+        details: "  --seconds N    how long each target runs at most; 20 unless given\n  \
+                  --seed N       search: another run for every N; without it the run is the same each time, with at most\n  \
+                  \x20              as many executions as fuzz/executions.toml says\n  \
                   --target NAME  run this target alone; may be repeated\n  \
                   --jobs N       targets that run at the same time; as many as there are cores unless given\n  \
                   --keep         start from what earlier runs found, too\n  \
