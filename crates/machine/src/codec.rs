@@ -69,11 +69,11 @@ fn decode_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, usize), Dec
         bincode::serde::decode_from_slice(payload, configuration::<LIMIT>())
     }
     match payload.len() {
-        ..=0x40 => within::<T, 0x40>(payload),
-        ..=0x200 => within::<T, 0x200>(payload),
-        ..=0x1000 => within::<T, 0x1000>(payload),
-        ..=0x8000 => within::<T, 0x8000>(payload),
-        ..=0x4_0000 => within::<T, 0x4_0000>(payload),
+        0..=0x40 => within::<T, 0x40>(payload),
+        0x41..=0x200 => within::<T, 0x200>(payload),
+        0x201..=0x1000 => within::<T, 0x1000>(payload),
+        0x1001..=0x8000 => within::<T, 0x8000>(payload),
+        0x8001..=0x4_0000 => within::<T, 0x4_0000>(payload),
         _ => within::<T, { limits::ENTRY_BYTES_MAX }>(payload),
     }
 }
