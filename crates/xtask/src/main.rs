@@ -106,13 +106,16 @@ const TASKS: &[Task] = &[
     Task {
         name: "fuzz",
         about: "run every decoder on inputs that a fuzzer finds",
-        usage: "fuzz [--seconds N] [--target NAME]... [--jobs N] [--keep] [--minimise] [--json]",
-        details: "  --seconds N    how long each target runs; 20 unless given\n  \
+        usage: "fuzz [--seconds N] [--seed N] [--target NAME]... [--jobs N] [--keep] [--minimise] [--json] [--record]",
+        details: "  --seconds N    how long each target runs at most; 20 unless given\n  \
+                  --seed N       search: another run for every N; without it the run is the same each time, with at most\n  \
+                  \x20              as many executions as fuzz/executions.toml says\n  \
                   --target NAME  run this target alone; may be repeated\n  \
                   --jobs N       targets that run at the same time; as many as there are cores unless given\n  \
                   --keep         start from what earlier runs found, too\n  \
                   --minimise     replace what the committed corpora have beside their seeds by what was found to reach more\n  \
-                  --json         sum up in one JSON object on the last line\n\n\
+                  --json         sum up in one JSON object on the last line\n  \
+                  --record       put the figures into crates/timbermq/docs/results/fuzz.json\n\n\
                   Targets, corpora and inputs that once failed are in fuzz/. What is found stays in the cache; a failing\n\
                   input is named, makes the task fail, and belongs in fuzz/regressions/NAME with its fix.",
         run: fuzz::run,
