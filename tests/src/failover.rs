@@ -80,9 +80,9 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
     let load = Load::start(&admin, dir, args.own_only)?;
     load.wait_warm(Duration::from_secs(60))?;
     let mut story = Story { begin: now_us(), kills: Vec::new(), facts: Vec::new() };
-    let judged =
-        story.kill_rounds(&mut cluster, &admin, &load, args).and_then(|()| story.settled(&mut cluster, &admin));
+    let survived = story.kill_rounds(&mut cluster, &admin, &load, args);
     let mut seen = load.finish();
+    let judged = survived.and_then(|()| story.settled(&mut cluster, &admin));
     let [before, rebuilt] = match judged {
         Ok(digests) => digests,
         Err(error) => {
@@ -165,8 +165,8 @@ impl Story {
         Ok(())
     }
 
-    /// Lets the replicas become equal, before and after one of them has lost its index, and reads everything; returns what
-    /// the replicas say of themselves before and after.
+    /// To be called when nobody sends any more: lets the replicas become equal, before and after one of them has lost its
+    /// index, and reads everything; returns what the replicas say of themselves before and after.
     fn settled(&mut self, cluster: &mut Cluster, admin: &Admin) -> Result<[Vec<Digest>; 2]> {
         let before = settle(cluster, admin)?;
         self.facts.extend(digest_facts(&before, None));
