@@ -161,7 +161,7 @@ struct SuiteArgs {
 #[derive(clap::Args, Clone, Debug)]
 struct SelftestArgs {
     /// Seconds under load of each run.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 15)]
     time: u64,
     /// Runs for each bug, until one finds it.
     #[arg(long, default_value_t = 3)]
