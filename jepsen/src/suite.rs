@@ -275,7 +275,7 @@ const HUNTS: &[Hunt] = &[
     hunt(Bug::OffsetCounterCached, "queue", "kill,partition"),
     hunt(Bug::OffsetInMemory, "offsets", "kill,kill-all"),
     hunt(Bug::LateCommitLowers, "offsets", "kill"),
-    hunt(Bug::LocksNotReplicated, "locks", "kill"),
+    hunt(Bug::LocksNotReplicated, "locks", "rolling-restart"),
     hunt(Bug::SnapshotWithoutOffsets, "queue,offsets", "snapshot"),
     hunt(Bug::SearchByTimeOffByOne, "queue", "kill"),
 ];
