@@ -15,7 +15,7 @@ use crate::nemesis;
 use crate::workload;
 
 /// Seconds that a run takes beyond those under load: boot, heal, drain, check.
-const OVERHEAD: u64 = 7;
+const OVERHEAD: u64 = 6;
 /// Fewest seconds of a run beside those of its longest fault.
 const ROOM: u64 = 5;
 /// Seconds after which a run that should have ended is given up.
