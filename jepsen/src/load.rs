@@ -20,6 +20,8 @@ use crate::workload::{Bench, QUEUES, SEND_TIMEOUT, Until};
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
 /// How long the cluster may take to serve again after the last fault, for the run to go on at all.
 const SERVE_LIMIT: Duration = Duration::from_secs(60);
+/// The same where a seeded bug is to be found, which has done its work when nothing is served any more.
+const SERVE_LIMIT_WITH_BUG: Duration = Duration::from_secs(15);
 /// How long a group may take to consume what is left.
 const CONSUME_LIMIT: Duration = Duration::from_secs(60);
 /// How long clients may take to end; every request has a shorter timeout, and programs that are clients are ended then.
@@ -122,9 +124,11 @@ impl Load {
     /// Writes to every queue and asks for its end until both work, and notes how long that took.
     ///
     /// # Errors
-    /// What `meanwhile` says.
+    /// What `meanwhile` says, or nothing is served, and there is a bug that explains it.
     pub fn prove_service(&self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let begin = Instant::now();
+        let has_bug = self.options.bug.is_some();
+        let limit = if has_bug { SERVE_LIMIT_WITH_BUG } else { SERVE_LIMIT };
         let mut worker = self.bench.worker("service");
         for queue in 0..QUEUES {
             let invoke = self.recorder.now();
@@ -134,7 +138,7 @@ impl Load {
                 let works = self.runtime.block_on(async {
                     worker.send(queue).await == Outcome::Ok && worker.client.max_offset(&at).await.is_ok()
                 });
-                if works || begin.elapsed() > SERVE_LIMIT {
+                if works || begin.elapsed() > limit {
                     break works;
                 }
                 std::thread::sleep(PAUSE);
@@ -146,6 +150,7 @@ impl Load {
                 outcome,
                 Action::Service { topic: self.bench.topic.to_string(), queue },
             );
+            anyhow::ensure!(served || !has_bug, "with the bug nothing is served any more");
         }
         Ok(())
     }

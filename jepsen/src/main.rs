@@ -161,7 +161,7 @@ struct SuiteArgs {
 #[derive(clap::Args, Clone, Debug)]
 struct SelftestArgs {
     /// Seconds under load of each run.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 15)]
     time: u64,
     /// Runs for each bug, until one finds it.
     #[arg(long, default_value_t = 3)]
@@ -237,7 +237,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 }
                 // Inside there is no way to fetch anything.
                 options.workloads().iter().try_for_each(|workload| workload.prepare())?;
-                let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+                let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+                if args.dir.is_none() {
+                    // Inside, processes have other numbers, which a directory of its own is named by.
+                    arguments.extend(["--dir".into(), options.dir.clone().into_os_string()]);
+                }
                 let ended = sandbox::enter(&arguments);
                 cluster::remove_data(&options.dir);
                 return ended;

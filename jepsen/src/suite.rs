@@ -15,7 +15,7 @@ use crate::nemesis;
 use crate::workload;
 
 /// Seconds that a run takes beyond those under load: boot, heal, drain, check.
-const OVERHEAD: u64 = 7;
+const OVERHEAD: u64 = 6;
 /// Fewest seconds of a run beside those of its longest fault.
 const ROOM: u64 = 5;
 /// Seconds after which a run that should have ended is given up.
@@ -268,23 +268,38 @@ const fn hunt(bug: Bug, workloads: &'static str, nemeses: &'static str) -> Hunt 
 /// The bugs that clients of real processes can see, and under which faults.
 const HUNTS: &[Hunt] = &[
     hunt(Bug::AckBeforeFsync, "queue", "power-all"),
-    hunt(Bug::FollowerAcksUnsynced, "queue", "power-all"),
     hunt(Bug::AppliedApart, "queue", "rolling-restart,kill"),
-    hunt(Bug::TornTailAnywhere, "queue", "bit-flip"),
-    hunt(Bug::ReadUnverified, "queue", "bit-flip"),
     hunt(Bug::FsyncErrorRetried, "queue", "fsync-error"),
-    hunt(Bug::LeaseOnWallClock, "queue,broker-id", "clock,partition"),
+    hunt(Bug::HardStateReset, "queue", "bit-flip"),
     Hunt { nodes: 5, ..hunt(Bug::PullAboveCommit, "queue", "partition") },
     hunt(Bug::OffsetCounterCached, "queue", "kill,partition"),
-    hunt(Bug::StaleLeaderRegisters, "broker-id", "partition"),
     hunt(Bug::OffsetInMemory, "offsets", "kill,kill-all"),
     hunt(Bug::LateCommitLowers, "offsets", "kill"),
-    hunt(Bug::LocksNotReplicated, "locks", "kill"),
-    hunt(Bug::FullDiskIgnored, "queue", "full-disk"),
+    hunt(Bug::LocksNotReplicated, "locks", "rolling-restart"),
     hunt(Bug::SnapshotWithoutOffsets, "queue,offsets", "snapshot"),
     hunt(Bug::SearchByTimeOffByOne, "queue", "kill"),
-    hunt(Bug::DeposedLeaderReads, "queue,offsets,admin", "partition,pause"),
-    hunt(Bug::HardStateReset, "queue", "bit-flip"),
+];
+
+/// Bugs that clients of real processes might see, and why they are not looked for.
+const ELUSIVE: &[(Bug, &str)] = &[
+    (
+        Bug::FollowerAcksUnsynced,
+        "power must fail within the milliseconds before the followers' syncs, and the leader come back last",
+    ),
+    (Bug::TornTailAnywhere, "one damaged replica cuts its log short, and gets from the leader what it threw away"),
+    (Bug::ReadUnverified, "the log of a run is checked when a replica starts, and read from memory afterwards"),
+    (Bug::DeposedLeaderReads, "clients have to ask the old leader in the moment before it knows that it is none"),
+    (Bug::ServedBeforeApplied, "clients have to ask a new leader within its first milliseconds"),
+    (Bug::LeaseOnWallClock, "a leader's clock has to go back while it is cut off"),
+    (
+        Bug::StaleLeaderRegisters,
+        "a leader without a majority has to be cut off for longer than between two registrations",
+    ),
+    (Bug::FullDiskIgnored, "a disk has to be full at the moment at which a segment begins"),
+    (
+        Bug::LateWakeUpCheck,
+        "a message has to come between two steps of a pull; the pull is answered late, which is no fault",
+    ),
 ];
 
 /// A bug of the self-test.
@@ -372,10 +387,13 @@ fn left_out() -> Vec<Row> {
         state: "left-out".to_owned(),
         why: match entry.state {
             State::Modelled(why) | State::Absent(why) => why.to_owned(),
-            State::Planted(_) => {
-                let layers: String = entry.layers.iter().map(|layer: &Layer| layer.letter()).collect();
-                format!("needs a fault that cannot be made here, or rarer luck than a run has; layers {layers} see it")
-            }
+            State::Planted(bug) => match ELUSIVE.iter().find(|(elusive, _)| *elusive == bug) {
+                Some((_, why)) => (*why).to_owned(),
+                None => {
+                    let layers: String = entry.layers.iter().map(|layer: &Layer| layer.letter()).collect();
+                    format!("clients of real processes do nothing that shows it; layers {layers} see it")
+                }
+            },
         },
         seconds: 0,
         runs: 0,
@@ -466,6 +484,7 @@ mod tests {
         let numbers: BTreeSet<u8> = HUNTS.iter().map(|hunt| hunt.bug.entry().number).collect();
         assert_eq!(numbers.len(), HUNTS.len());
         assert_eq!(left_out().len() + HUNTS.len(), CATALOGUE.len());
+        assert!(ELUSIVE.iter().all(|(bug, why)| !numbers.contains(&bug.entry().number) && !why.is_empty()));
         let by_processes = CATALOGUE.iter().filter(|entry| is_expected(entry));
         for entry in by_processes {
             assert!(numbers.contains(&entry.number), "{} is expected to be seen here", entry.name);

@@ -82,3 +82,19 @@ fn a_run_that_is_killed_leaves_no_process_and_no_mount() {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains(&dir.path().display().to_string()), "{mounts}");
 }
+
+#[test]
+fn replicas_whose_disks_fail_end_with_the_exit_code_for_that() {
+    let missing = timbermq_jepsen::disk::missing();
+    let binary = match product().and_then(|binary| missing.map_or(Ok(binary), Err)) {
+        Ok(binary) => binary,
+        Err(why) => return eprintln!("skipped: {why}"),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["--nemesis", "fsync-error", "--time", "25", "--seed", "2", "--json"];
+    let output = jepsen(&binary, dir.path(), &arguments).output().unwrap();
+    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // Valid means, too, that nobody panicked, and that nobody ended in any other way.
+    assert_eq!(output.status.code(), Some(0), "{said}\n{told}");
+    assert!(told.contains("ended by itself: exit status: 3"), "{told}");
+}

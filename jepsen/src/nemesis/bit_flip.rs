@@ -1,6 +1,7 @@
 //! Stored bits flip.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use timbermq_check::history::FaultKind;
@@ -9,13 +10,16 @@ use timbermq_tests::dice::Dice;
 use super::{Nemesis, Strike, on};
 use crate::cluster::Cluster;
 
-/// One bit of one file of one replica flips while it is down. It must refuse to go on, or do without what is damaged; it must
-/// not believe it. Later it gets the file back as from a copy, if it has left it as it was.
+/// One bit of one file of one replica flips, while it is down or while it runs. It must refuse to go on, or do without what is
+/// damaged; it must not believe it. Later it gets the file back as from a copy, if it has left it as it was.
 pub(super) struct BitFlip;
 
 /// So many bytes before the end of what was written last are left alone: damage there cannot be told from a write that a
 /// crash has torn, which is thrown away.
 const TAIL: usize = 16 << 10;
+
+/// How long a replica that was just started gets before a bit flips under it. It has nothing in memory then.
+const STARTS: Duration = Duration::from_millis(1_200);
 
 /// A bit that was flipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +60,18 @@ impl Nemesis for BitFlip {
         if cluster.kill(&[n])?.is_empty() {
             return Ok(None);
         }
+        let is_live = dice.percent(50);
+        if is_live {
+            cluster.start_node(n)?;
+            std::thread::sleep(STARTS);
+        }
         let Some(flipped) = flip(&cluster.data_dir(n), dice)? else {
             cluster.start_node(n)?;
             return Ok(None);
         };
         let file = flipped.file.strip_prefix(cluster.data_dir(n)).unwrap_or(&flipped.file).display().to_string();
-        let detail = format!("bit {} of byte {} of {file} flipped on", flipped.bit, flipped.at);
+        let state = if is_live { "running" } else { "stopped" };
+        let detail = format!("bit {} of byte {} of {file} flipped on the {state}", flipped.bit, flipped.at);
         cluster.damage(n, flipped)?;
         Ok(on(cluster, &detail, vec![n]))
     }
