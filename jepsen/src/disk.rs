@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -189,7 +190,20 @@ pub fn missing() -> Option<String> {
     if !Path::new("/dev/loop-control").exists() {
         return Some("there are no loop devices".to_owned());
     }
-    None
+    static TRIED: OnceLock<Option<String>> = OnceLock::new();
+    TRIED.get_or_init(|| trial().err().map(|error| format!("an image cannot be mounted: {error:#}"))).clone()
+}
+
+/// Mounts a small image, where nobody else sees it.
+fn trial() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (image, at) = (dir.path().join("image"), dir.path().join("at"));
+    std::fs::create_dir(&at)?;
+    File::create(&image)?.set_len(4 << 20)?;
+    let (image, at) = (image.display().to_string(), at.display().to_string());
+    run("mkfs.ext4", &["-q", "-F", &image])?;
+    run("unshare", &["--mount", "sh", "-ec", "mount -o loop \"$0\" \"$1\"; umount \"$1\"", &image, &at])?;
+    Ok(())
 }
 
 mod capacity {

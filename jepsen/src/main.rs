@@ -54,6 +54,8 @@ enum Command {
     },
     /// Workloads and nemeses: what there is, what cannot be had here, what is left out.
     List,
+    /// Whether runs can be made on this machine, and if not, why.
+    Sandbox,
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -211,6 +213,13 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Sandbox => match sandbox::missing() {
+            None => {
+                say("runs can be made here");
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(why) => bail!("no sandbox can be made here: {why}"),
+        },
         Command::List => {
             list();
             Ok(ExitCode::SUCCESS)

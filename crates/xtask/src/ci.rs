@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::jepsen;
 use crate::packages::Missing;
 use crate::page;
 use crate::product::{self, BlackBox};
@@ -122,6 +123,13 @@ const STEPS: &[Step] = &[
         run: clients,
     },
     Step { name: "failover", about: "leaders killed under load", limit_minutes: 30, black_box: true, run: failover },
+    Step {
+        name: "jepsen",
+        about: "every fault on real processes in namespaces of their own; skipped where none can be made",
+        limit_minutes: 20,
+        black_box: true,
+        run: jepsen,
+    },
     Step {
         name: "planted",
         about: "the same with a planted fault must be found invalid",
@@ -387,6 +395,15 @@ fn clients(ready: &Ready, limit: Duration) -> Result<Outcome> {
 
 fn failover(ready: &Ready, limit: Duration) -> Result<Outcome> {
     finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &[])?, limit)
+}
+
+fn jepsen(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let command = |args: &[&str]| jepsen::command(ready, &args.iter().map(OsString::from).collect::<Vec<_>>());
+    if !watch(&mut command(&["sandbox"])?, limit)?.status.success() {
+        return Ok(Outcome::Skipped("no sandbox can be made on this machine"));
+    }
+    let suite = ["suite", "--budget", "4m", "--time", "15", "--seed", "2", "--json"];
+    figures(ready, "jepsen", &mut command(&suite)?, limit)
 }
 
 fn planted(ready: &Ready, limit: Duration) -> Result<Outcome> {
