@@ -283,7 +283,7 @@ impl Fields {
 }
 
 fn membership() -> Vec<u8> {
-    let one = Fields::default().u8(1).u32(1).u32(1).u64(7).u32(1).u64(7).u32(0);
+    let one = Fields::default().u8(2).u32(1).u32(1).u64(7).u32(1).u64(7).u64(0x0123_4567_89AB_CDEF).u32(0);
     one.bytes(b"p:1").bytes(b"b:2").0
 }
 
@@ -294,7 +294,7 @@ fn peers(seeds: &mut Vec<Seed>) {
     let append = append.u64(3).u64(11).u8(1).bytes(b"batch");
     let append = append.u64(3).u64(12).u8(2).bytes(&membership());
     let hello = fields().u32(0x5054_4D54);
-    let hello = || Fields(hello.0.clone()).u8(1).u8(0);
+    let hello = || Fields(hello.0.clone()).u8(2).u8(0);
     let messages = [
         append.0,
         fields().u8(3).vote().0,
@@ -421,4 +421,24 @@ fn dump_rows(dump: &[u8]) -> Vec<u8> {
         rest = tail;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_between_replicas_is_among_the_seeds_as_it_is_now() {
+        let mut seeds = Vec::new();
+        peers(&mut seeds);
+        let messages = seeds.iter().filter(|seed| seed.target == "peer_message");
+        let mut seen = 0;
+        for seed in messages {
+            let (which, message) = seed.input.split_first().unwrap();
+            let (name, again) = timbermq_replica::fuzzing::MESSAGES[usize::from(*which)];
+            assert_eq!(again(Bytes::copy_from_slice(message)).as_deref(), Some(message), "{name}");
+            seen += 1;
+        }
+        assert_eq!(seen, timbermq_replica::fuzzing::MESSAGES.len());
+    }
 }

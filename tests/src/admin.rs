@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use timbermq_client::{
-    Client, ClientConfig, ClientError, MessageQueue, QueueChoice, SendAck, SendRequest, TopicSettings,
-};
+use timbermq_check::history::Found;
+use timbermq_client::{Client, ClientConfig, ClientError, MessageQueue, SendAck, SendRequest, TopicSettings};
 use tokio::runtime::Runtime;
+
+use crate::content;
 
 /// Request code by which a replica tells digests of its log and state.
 const STATE_DIGEST: i32 = 30_002;
@@ -25,19 +26,6 @@ pub struct Digest {
     pub rolling: u64,
     /// CRC over all derived state.
     pub state_crc: u32,
-}
-
-/// A message that was read.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// Offset in its queue.
-    pub offset: u64,
-    /// Producer, as the message says.
-    pub pid: String,
-    /// Number, as the message says.
-    pub seq: u64,
-    /// Whether content, key and tag are what that producer makes of that number.
-    pub intact: bool,
 }
 
 /// How a send ended.
@@ -185,10 +173,10 @@ impl Admin {
     ///
     /// # Errors
     /// No answer.
-    pub fn pull(&self, topic: &str, queue: u32, offset: u64) -> Result<Vec<Read>> {
+    pub fn pull(&self, topic: &str, queue: u32, offset: u64) -> Result<Vec<Found<String>>> {
         let queue = self.queue(topic, queue)?;
         let result = self.run(self.client.pull(&queue, i64::try_from(offset)?, 1_000, None))?;
-        Ok(result.messages.into_iter().map(|message| read(&message)).collect())
+        Ok(result.messages.iter().map(content::found).collect())
     }
 
     /// Where a group stands; `None` when nothing is stored.
@@ -233,13 +221,7 @@ impl Admin {
 }
 
 fn request(topic: &str, queue: u32, pid: &str, seq: u64, timeout: Duration) -> SendRequest {
-    let mut request = SendRequest::new(topic, body(pid, seq, 200));
-    request.queue = QueueChoice::Queue { broker_name: None, queue_id: i32::try_from(queue).unwrap_or(0) };
-    request.tags = Some(tag(seq).to_owned());
-    request.keys = vec![format!("{pid}-{seq}")];
-    request.properties = vec![("pid".into(), pid.into()), ("seq".into(), seq.to_string())];
-    request.timeout = timeout;
-    request
+    SendRequest { timeout, ..content::request(topic, None, queue, pid, seq) }
 }
 
 fn outcome(answer: Result<SendAck, ClientError>) -> SendOutcome {
@@ -250,37 +232,5 @@ fn outcome(answer: Result<SendAck, ClientError>) -> SendOutcome {
         },
         Err(error) if error.is_unknown() => SendOutcome::Unknown,
         Err(_) => SendOutcome::NotStored,
-    }
-}
-
-fn tag(seq: u64) -> &'static str {
-    ["TagA", "TagB", "TagC"][usize::try_from(seq % 3).unwrap_or(0)]
-}
-
-/// The body that producers of all languages make of a number.
-fn body(pid: &str, seq: u64, bytes: usize) -> String {
-    let mut body = format!("{pid}:{seq}:");
-    let filler = char::from(b'a' + u8::try_from(seq % 26).unwrap_or(0));
-    while body.len() < bytes {
-        body.push(filler);
-    }
-    body
-}
-
-fn read(message: &timbermq_client::Message) -> Read {
-    let property = |name: &str| message.properties.get(name).cloned().unwrap_or_default();
-    let (pid, seq) = (property("pid"), property("seq").parse().unwrap_or(u64::MAX));
-    let intact = message.body == body(&pid, seq, message.body.len()).as_bytes()
-        && message.tags() == Some(tag(seq))
-        && message.properties.get("KEYS").map(String::as_str) == Some(format!("{pid}-{seq}").as_str());
-    Read { offset: u64::try_from(message.queue_offset).unwrap_or(u64::MAX), pid, seq, intact }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn bodies_are_as_every_driver_makes_them() {
-        assert_eq!(super::body("p", 27, 10), "p:27:bbbbb");
-        assert_eq!(super::body("p", 1, 2), "p:1:", "the prefix is never cut");
     }
 }

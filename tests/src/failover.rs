@@ -14,8 +14,9 @@ use timbermq_check::{Id, check};
 
 use crate::admin::{Admin, Digest};
 use crate::cluster::{Broken, Cluster, Options, tail};
+use crate::dice::Dice;
 use crate::monotonic::{now_ms, now_us};
-use load::{Load, QUEUES, TOPIC, found};
+use load::{Load, QUEUES, TOPIC};
 use report::{Report, WriteGaps};
 
 /// How long a write may take to succeed again after a kill.
@@ -57,20 +58,6 @@ const OBSERVER: &str = "failover";
 /// What a run must have exercised, whatever else it did.
 const REQUIRED: [u8; 13] = [1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 26, 27, 31];
 
-/// A small seeded generator: the same seed gives the same kills.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self, below: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below.max(1)
-    }
-}
-
 /// Runs and prints; whether the run is valid, or invalid where it must be.
 ///
 /// # Errors
@@ -93,9 +80,9 @@ fn run(binary: &Path, args: &Args, dir: &Path) -> Result<Report> {
     let load = Load::start(&admin, dir, args.own_only)?;
     load.wait_warm(Duration::from_secs(60))?;
     let mut story = Story { begin: now_us(), kills: Vec::new(), facts: Vec::new() };
-    let judged =
-        story.kill_rounds(&mut cluster, &admin, &load, args).and_then(|()| story.settled(&mut cluster, &admin));
+    let survived = story.kill_rounds(&mut cluster, &admin, &load, args);
     let mut seen = load.finish();
+    let judged = survived.and_then(|()| story.settled(&mut cluster, &admin));
     let [before, rebuilt] = match judged {
         Ok(digests) => digests,
         Err(error) => {
@@ -142,9 +129,9 @@ impl Story {
     /// # Errors
     /// [`Broken`] when a replica ended by itself, or nothing can be written although all run.
     fn kill_rounds(&mut self, cluster: &mut Cluster, admin: &Admin, load: &Load, args: &Args) -> Result<()> {
-        let mut dice = Dice(args.seed);
+        let mut dice = Dice::new(args.seed);
         for round in 0..args.rounds {
-            std::thread::sleep(Duration::from_millis(1_000 + dice.next(1_500)));
+            std::thread::sleep(Duration::from_millis(1_000 + dice.below(1_500)));
             let victims = choose(cluster, admin, &mut dice, round, args)?;
             cluster.ensure_alive()?;
             let (at, killed_at) = (now_ms(), now_us());
@@ -152,7 +139,7 @@ impl Story {
                 cluster.kill(*victim)?;
             }
             self.kills.push(at);
-            let rest = Duration::from_millis(300 + dice.next(1_700));
+            let rest = Duration::from_millis(300 + dice.below(1_700));
             std::thread::sleep(rest);
             for victim in &victims {
                 cluster.restart(*victim)?;
@@ -178,8 +165,8 @@ impl Story {
         Ok(())
     }
 
-    /// Lets the replicas become equal, before and after one of them has lost its index, and reads everything; returns what
-    /// the replicas say of themselves before and after.
+    /// To be called when nobody sends any more: lets the replicas become equal, before and after one of them has lost its
+    /// index, and reads everything; returns what the replicas say of themselves before and after.
     fn settled(&mut self, cluster: &mut Cluster, admin: &Admin) -> Result<[Vec<Digest>; 2]> {
         let before = settle(cluster, admin)?;
         self.facts.extend(digest_facts(&before, None));
@@ -244,7 +231,7 @@ fn choose(cluster: &Cluster, admin: &Admin, dice: &mut Dice, round: u32, args: &
     }
     let mut victims = vec![leader];
     if round % 4 == 3 && cluster.len() > 1 {
-        let step = 1 + usize::try_from(dice.next(cluster.len() as u64 - 1)).unwrap_or(0);
+        let step = 1 + usize::try_from(dice.below(cluster.len() as u64 - 1)).unwrap_or(0);
         victims.push((leader + step) % cluster.len());
     }
     Ok(victims)
@@ -296,7 +283,7 @@ fn drain(admin: &Admin) -> Result<Vec<Operation<String>>> {
             for message in read {
                 ensure!(message.offset >= at, "{TOPIC}/{queue} gave {} when asked for {at}", message.offset);
                 at = message.offset + 1;
-                messages.push(found(&message));
+                messages.push(message);
             }
         }
         let max = max.max(at);

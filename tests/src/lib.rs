@@ -7,6 +7,8 @@
 pub mod admin;
 pub mod bench;
 pub mod cluster;
+pub mod content;
+pub mod dice;
 pub mod driver;
 pub mod failover;
 pub mod matrix;

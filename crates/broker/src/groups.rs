@@ -62,7 +62,6 @@ pub(crate) async fn all(context: &Context, call: &Call) -> Result<RemotingComman
 /// One group, as the leader has it.
 pub(crate) async fn one(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: GroupHeader = call.header()?;
-    context.barrier().await?;
     let group = context.view().group(&header.group).ok_or_else(|| Failure::GroupMissing(header.group.clone()))?;
     Ok(call.ok().with_body(to_wire(&group).to_json()))
 }

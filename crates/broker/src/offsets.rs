@@ -149,14 +149,12 @@ pub(crate) async fn drive_commits(context: &Context) {
 /// The offset that the next message of a queue will get.
 pub(crate) async fn max(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: QueueHeader = call.header()?;
-    context.barrier().await?;
     Ok(answer(call, context.view().queue_bounds(&header.topic, queue_id(header.queue_id)?).max))
 }
 
 /// The first offset of a queue that is still there.
 pub(crate) async fn min(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: QueueHeader = call.header()?;
-    context.barrier().await?;
     Ok(answer(call, context.view().queue_bounds(&header.topic, queue_id(header.queue_id)?).min))
 }
 
@@ -168,7 +166,6 @@ pub(crate) async fn search(context: &Context, call: &Call) -> Result<RemotingCom
         Some(text) if text.eq_ignore_ascii_case("upper") => Boundary::Upper,
         _ => Boundary::Lower,
     };
-    context.barrier().await?;
     let (view, at) = (context.view().clone(), UnixMillis(u64::try_from(header.timestamp).unwrap_or(0)));
     let found =
         context.env.blocking("broker.search", move || view.search_by_time(&header.topic, queue, at, boundary)).await;
@@ -179,7 +176,6 @@ pub(crate) async fn search(context: &Context, call: &Call) -> Result<RemotingCom
 pub(crate) async fn earliest(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: QueueHeader = call.header()?;
     let queue = queue_id(header.queue_id)?;
-    context.barrier().await?;
     let view = context.view().clone();
     let found = context.env.blocking("broker.earliest", move || view.earliest_store_time(&header.topic, queue)).await;
     let time = found.map_err(|error| Failure::Internal(error.to_string()))?;
@@ -195,7 +191,6 @@ pub(crate) async fn reset(context: &Context, call: &Call) -> Result<RemotingComm
     if context.view().group(group.as_str()).is_none() {
         return Err(Failure::GroupMissing(group.to_string()));
     }
-    context.barrier().await?;
     let queues = match u32::try_from(header.queue_id) {
         Ok(queue) if queue >= config.read_queues => {
             let (topic, queues) = (topic.to_string(), config.read_queues);

@@ -28,8 +28,6 @@ const RECORD_BYTES_MAX: usize = timbermq_types::limits::ENTRY_BYTES_MAX;
 pub(crate) async fn by_key(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: QueryMessageHeader = call.header()?;
     let topic = topic_name(&header.topic)?;
-    // A leader that may have been deposed does not know what was stored since.
-    context.barrier().await?;
     let wanted = if header.by_unique_key {
         UNIQUE_HITS_MAX
     } else {

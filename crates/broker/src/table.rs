@@ -14,6 +14,9 @@ pub(crate) enum Place {
     Here,
     /// The leader; a follower forwards it.
     Leader,
+    /// The leader, once a majority has confirmed that it leads: what it then has is no older than anything that was
+    /// acknowledged before the request came. A leader that was deposed would answer from the past.
+    Confirmed,
 }
 
 macro_rules! request_table {
@@ -28,7 +31,11 @@ macro_rules! request_table {
 
         /// Serves a request on this replica.
         pub(crate) async fn serve(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
-            match call.request.request_code() {
+            let code = call.request.request_code();
+            if place(code) == Some(Place::Confirmed) {
+                context.barrier().await?;
+            }
+            match code {
                 $($code => Box::pin($handler(context, call)).await,)*
                 other => Err(Failure::unsupported(other)),
             }
@@ -56,30 +63,30 @@ request_table! {
 
     RequestCode::QUERY_CONSUMER_OFFSET => Leader offsets::query;
     RequestCode::UPDATE_CONSUMER_OFFSET => Leader offsets::update;
-    RequestCode::GET_MAX_OFFSET => Leader offsets::max;
-    RequestCode::GET_MIN_OFFSET => Leader offsets::min;
-    RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => Leader offsets::search;
-    RequestCode::GET_EARLIEST_MSG_STORETIME => Leader offsets::earliest;
-    RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => Leader offsets::reset;
+    RequestCode::GET_MAX_OFFSET => Confirmed offsets::max;
+    RequestCode::GET_MIN_OFFSET => Confirmed offsets::min;
+    RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => Confirmed offsets::search;
+    RequestCode::GET_EARLIEST_MSG_STORETIME => Confirmed offsets::earliest;
+    RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => Confirmed offsets::reset;
     RequestCode::GET_CONSUME_STATS => Leader offsets::consume_stats;
     RequestCode::GET_TOPIC_STATS_INFO => Leader offsets::topic_stats;
 
     RequestCode::LOCK_BATCH_MQ => Leader locks::lock;
     RequestCode::UNLOCK_BATCH_MQ => Leader locks::unlock;
 
-    RequestCode::QUERY_MESSAGE => Leader query::by_key;
+    RequestCode::QUERY_MESSAGE => Confirmed query::by_key;
     RequestCode::VIEW_MESSAGE_BY_ID => Here query::by_position;
 
     RequestCode::UPDATE_AND_CREATE_TOPIC => Leader topics::put;
     RequestCode::DELETE_TOPIC_IN_BROKER => Leader topics::delete;
     RequestCode::GET_ALL_TOPIC_CONFIG => Here topics::all;
-    RequestCode::GET_TOPIC_CONFIG => Leader topics::one;
+    RequestCode::GET_TOPIC_CONFIG => Confirmed topics::one;
     RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Here topics::system;
 
     RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => Leader groups::put;
     RequestCode::DELETE_SUBSCRIPTIONGROUP => Leader groups::delete;
     RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => Here groups::all;
-    RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => Leader groups::one;
+    RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => Confirmed groups::one;
 
     RequestCode::GET_BROKER_RUNTIME_INFO => Here admin::runtime_info;
     RequestCode::GET_BROKER_CONFIG => Here admin::config;
@@ -90,6 +97,23 @@ request_table! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tells_how_things_are_is_confirmed() {
+        let questions = [
+            RequestCode::GET_MAX_OFFSET,
+            RequestCode::GET_MIN_OFFSET,
+            RequestCode::SEARCH_OFFSET_BY_TIMESTAMP,
+            RequestCode::GET_EARLIEST_MSG_STORETIME,
+            RequestCode::INVOKE_BROKER_TO_RESET_OFFSET,
+            RequestCode::QUERY_MESSAGE,
+            RequestCode::GET_TOPIC_CONFIG,
+            RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG,
+        ];
+        for code in questions {
+            assert_eq!(place(code), Some(Place::Confirmed), "{code:?}");
+        }
+    }
 
     #[test]
     fn every_core_code_of_a_broker_is_served() {

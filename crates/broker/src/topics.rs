@@ -89,7 +89,6 @@ pub(crate) async fn all(context: &Context, call: &Call) -> Result<RemotingComman
 /// One topic. Tools read it to change it, so it is what the leader has, and nothing older.
 pub(crate) async fn one(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: TopicHeader = call.header()?;
-    context.barrier().await?;
     Ok(call.ok().with_body(to_wire(&*context.topic(&header.topic)?).to_json()))
 }
 

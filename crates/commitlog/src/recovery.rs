@@ -535,3 +535,27 @@ fn start(
     let recovery = Recovery { cut_bytes: contents.cut_bytes, scanned_bytes: contents.scanned_bytes, segments, writer };
     Ok((shared, recovery))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spares_are_numbered_on_from_those_that_are_there() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let env = timbermq_host::env_on(runtime.handle().clone());
+        let dir = tempfile::tempdir().unwrap();
+        let options = LogOptions { segment_bytes: 100, spare_segments_max: 2, ..LogOptions::default() };
+        let found = [(3, 100), (5, 101), (6, 40), (7, 100)].map(|(number, len)| {
+            let path = dir.path().join(format!("found-{number}"));
+            std::fs::write(&path, vec![0; len as usize]).unwrap();
+            (number, Spare { path, len })
+        });
+        let mut spares = keep_spares(&env, &options, found.into()).unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["found-3", "found-6"], "one was too long, one too many");
+        assert_eq!(spares.files.len(), 2);
+        assert_eq!(spares.next_path(dir.path()), dir.path().join(segment::spare_name(8)));
+    }
+}

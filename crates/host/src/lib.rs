@@ -9,6 +9,8 @@ mod entropy;
 mod net;
 mod panic;
 mod tasks;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use dir_lock::{DirLock, LockError};
 pub use panic::abort_on_panic;

@@ -3,8 +3,12 @@
 //! Every value stands in an envelope, little endian: `[format u8][kind u8][length u32][CRC-32 u32][payload]`. The payload
 //! says nothing about itself, so the envelope carries the version, the type and the check.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+
+use bincode::error::DecodeError;
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 use timbermq_types::limits;
 
@@ -52,11 +56,49 @@ pub enum CodecError {
     Payload(String),
 }
 
-fn configuration() -> impl bincode::config::Config {
-    bincode::config::standard()
-        .with_little_endian()
-        .with_fixed_int_encoding()
-        .with_limit::<{ limits::ENTRY_BYTES_MAX }>()
+fn configuration<const LIMIT: usize>() -> impl bincode::config::Config {
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
+}
+
+/// A value and how many bytes of `payload` it is.
+///
+/// The decoder makes room for as long a text as its length says, up to the limit, before it looks whether the text is there.
+/// So the limit follows the payload, in steps because it is a constant: a few bytes must not be able to ask for megabytes.
+fn decode_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<(T, usize), DecodeError> {
+    fn within<T: DeserializeOwned, const LIMIT: usize>(payload: &[u8]) -> Result<(T, usize), DecodeError> {
+        bincode::serde::decode_from_slice(payload, configuration::<LIMIT>())
+    }
+    match payload.len() {
+        0..=0x40 => within::<T, 0x40>(payload),
+        0x41..=0x200 => within::<T, 0x200>(payload),
+        0x201..=0x1000 => within::<T, 0x1000>(payload),
+        0x1001..=0x8000 => within::<T, 0x8000>(payload),
+        0x8001..=0x4_0000 => within::<T, 0x4_0000>(payload),
+        _ => within::<T, { limits::ENTRY_BYTES_MAX }>(payload),
+    }
+}
+
+/// Reads a list without making room for as many elements as its length says: they may not be there.
+pub(crate) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(input: D) -> Result<Vec<T>, D::Error> {
+    struct List<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(element) = elements.next_element()? {
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+
+    input.deserialize_seq(List(PhantomData))
 }
 
 /// `value` in its envelope.
@@ -66,7 +108,7 @@ fn configuration() -> impl bincode::config::Config {
 #[must_use]
 pub fn encode<T: Encoded>(value: &T) -> Vec<u8> {
     let mut out = vec![0; ENVELOPE_BYTES];
-    bincode::serde::encode_into_std_write(value, &mut out, configuration())
+    bincode::serde::encode_into_std_write(value, &mut out, configuration::<{ limits::ENTRY_BYTES_MAX }>())
         .expect("plain data into memory cannot fail to encode");
     let payload = &out[ENVELOPE_BYTES..];
     let length = u32::try_from(payload.len()).expect("an encoded value is far below 4 GiB");
@@ -81,7 +123,7 @@ pub fn encode<T: Encoded>(value: &T) -> Vec<u8> {
 /// The value in `bytes`, which must hold it and nothing else.
 ///
 /// # Errors
-/// [`CodecError`] says what is wrong; no input panics.
+/// [`CodecError`] says what is wrong; no input panics, and none costs much more memory than it is long.
 pub fn decode<T: Encoded>(bytes: &[u8]) -> Result<T, CodecError> {
     let Some((envelope, payload)) = bytes.split_at_checked(ENVELOPE_BYTES) else {
         return Err(CodecError::Length { expected: ENVELOPE_BYTES, found: bytes.len() });
@@ -99,8 +141,7 @@ pub fn decode<T: Encoded>(bytes: &[u8]) -> Result<T, CodecError> {
     if crc32fast::hash(payload) != word(6) {
         return Err(CodecError::Crc);
     }
-    let (value, used) = bincode::serde::decode_from_slice(payload, configuration())
-        .map_err(|error| CodecError::Payload(error.to_string()))?;
+    let (value, used) = decode_payload(payload).map_err(|error| CodecError::Payload(error.to_string()))?;
     if used != payload.len() {
         return Err(CodecError::Payload(format!("{} bytes follow it", payload.len() - used)));
     }

@@ -6,11 +6,13 @@ mod program;
 
 use std::path::Path;
 
-use program::{Running, free_ports, timbermq};
+use program::{Running, timbermq};
 use serde_json::Value;
+use timbermq_host::testing::free_ports;
 
-fn members(ports: &[u16]) -> String {
-    format!("1@127.0.0.1:{}/127.0.0.1:{}", ports[0], ports[1])
+/// One member, whose peer listener has the first of two neighbouring ports.
+fn members(port: u16) -> String {
+    format!("1@127.0.0.1:{port}/127.0.0.1:{}", port + 1)
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> String {
@@ -105,19 +107,19 @@ fn every_key_is_in_the_reference() {
 
 #[test]
 fn a_host_is_checked_and_left_as_it_was() {
-    let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports(3));
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_ports(3));
     let data = dir.path().join("data");
     let settings = |extra: &[&str]| {
         let mut arguments: Vec<String> = ["check", "-o", "json"].map(String::from).to_vec();
         for item in [
-            format!("group.members={}", members(&ports)),
+            format!("group.members={}", members(port)),
             "node.id=1".to_owned(),
             format!("node.data_dir={}", data.display()),
-            format!("listen.broker=127.0.0.1:{}", ports[1]),
-            format!("listen.peer=127.0.0.1:{}", ports[0]),
+            format!("listen.broker=127.0.0.1:{}", port + 1),
+            format!("listen.peer=127.0.0.1:{port}"),
             "listen.vip=off".to_owned(),
             "log.segment_bytes=1MiB".to_owned(),
-            format!("namesrv.addresses=127.0.0.1:{}", ports[2]),
+            format!("namesrv.addresses=127.0.0.1:{}", port + 2),
         ]
         .into_iter()
         .chain(extra.iter().map(|item| (*item).to_owned()))
@@ -139,7 +141,7 @@ fn a_host_is_checked_and_left_as_it_was() {
     assert_ne!(result(&done.stdout, "fdatasync"), "fail");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing stays behind");
 
-    let _taken = std::net::TcpListener::bind(("127.0.0.1", ports[1])).unwrap();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
     let done = timbermq(&settings(&[])).run();
     assert_eq!(done.code, 1);
     assert_eq!(result(&done.stdout, "broker port"), "fail");
@@ -152,7 +154,7 @@ fn a_host_is_checked_and_left_as_it_was() {
 
 #[test]
 fn a_nameserver_runs_until_it_is_asked_to_stop() {
-    let port = free_ports(1)[0];
+    let port = free_ports(1);
     let address = format!("127.0.0.1:{port}");
     let mut server = Running::start(timbermq(&["namesrv", "--set", &format!("namesrv.listen={address}")]));
     server.wait_for_stderr("NameServer ready on");
@@ -169,7 +171,7 @@ fn a_nameserver_runs_until_it_is_asked_to_stop() {
 
 #[test]
 fn a_child_does_not_outlive_its_parent() {
-    let port = free_ports(1)[0];
+    let port = free_ports(1);
     let listen = format!("namesrv.listen=127.0.0.1:{port}");
     let done = timbermq(&["namesrv", "--set", &listen, "--die-with-parent", "1"]).run();
     assert!(done.code == 1 && done.stderr.contains("is gone"), "{}", done.stderr);
@@ -177,12 +179,12 @@ fn a_child_does_not_outlive_its_parent() {
 
 #[test]
 fn a_server_names_what_it_cannot_use() {
-    let (dir, ports) = (tempfile::tempdir().unwrap(), free_ports(2));
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_ports(2));
     let data = dir.path().join("data");
     let settings: Vec<String> = [
         "server".to_owned(),
         "--set".to_owned(),
-        format!("group.members={}", members(&ports)),
+        format!("group.members={}", members(port)),
         "--set".to_owned(),
         "node.id=1".to_owned(),
         "--set".to_owned(),

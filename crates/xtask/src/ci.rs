@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::jepsen;
 use crate::packages::Missing;
 use crate::page;
 use crate::product::{self, BlackBox};
@@ -55,9 +56,7 @@ const STEPS: &[Step] = &[
         about: "whole clusters in simulation, and that a seed repeats itself",
         limit_minutes: 15,
         black_box: false,
-        run: |ready, limit| {
-            own(ready, &["sim", "--seeds", "1050", "--repeat", "20", "--minutes", "9", "--json"], limit)
-        },
+        run: sim,
     },
     Step {
         name: "checker",
@@ -95,11 +94,19 @@ const STEPS: &[Step] = &[
         run: |ready, limit| own(ready, &["traces", "--seeds", "1000", "--minutes", "4", "--json"], limit),
     },
     Step {
-        name: "fuzz",
+        name: "corpora",
         about: "every decoder of untrusted bytes on the corpora, and on what once failed",
         limit_minutes: 15,
         black_box: false,
-        run: fuzz,
+        run: corpora,
+    },
+    Step {
+        name: "fuzz",
+        about: "every decoder of untrusted bytes on what a fuzzer makes of the corpora",
+        limit_minutes: 30,
+        black_box: false,
+        // The same inputs each time, as far as the machine comes in that time: a search for more has a seed of its own.
+        run: |ready, limit| own(ready, &["fuzz", "--json"], limit),
     },
     Step {
         name: "tsan",
@@ -116,6 +123,13 @@ const STEPS: &[Step] = &[
         run: clients,
     },
     Step { name: "failover", about: "leaders killed under load", limit_minutes: 30, black_box: true, run: failover },
+    Step {
+        name: "jepsen",
+        about: "every fault on real processes in namespaces of their own; skipped where none can be made",
+        limit_minutes: 20,
+        black_box: true,
+        run: jepsen,
+    },
     Step {
         name: "planted",
         about: "the same with a planted fault must be found invalid",
@@ -287,6 +301,14 @@ fn own(ready: &Ready, args: &[&str], limit: Duration) -> Result<Outcome> {
     figures(ready, args[0], Command::new(program).args(args), limit)
 }
 
+fn sim(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let mut args = vec!["sim", "--seeds", "1050", "--repeat", "20", "--minutes", "9", "--json"];
+    if RECORDING.load(Ordering::Relaxed) {
+        args.push("--record");
+    }
+    own(ready, &args, limit)
+}
+
 fn checker(ready: &Ready, limit: Duration) -> Result<Outcome> {
     let selftest = ["--example", "selftest", "--", "--valid", "10000", "--json"];
     let mut command = ready.cargo();
@@ -361,8 +383,7 @@ fn deny(ready: &Ready, limit: Duration) -> Result<Outcome> {
     finish(ready.cargo().args(["deny", "check", "bans", "licenses", "sources"]), limit)
 }
 
-/// What the fuzzer has found so far; the search for more is a task of its own, since a search may find something any time.
-fn fuzz(ready: &Ready, limit: Duration) -> Result<Outcome> {
+fn corpora(ready: &Ready, limit: Duration) -> Result<Outcome> {
     let mut command = ready.cargo();
     command.args(["test", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
     finish(command.env("CARGO_TARGET_DIR", ready.workspace.target_dir().join("fuzz")), limit)
@@ -374,6 +395,15 @@ fn clients(ready: &Ready, limit: Duration) -> Result<Outcome> {
 
 fn failover(ready: &Ready, limit: Duration) -> Result<Outcome> {
     finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &[])?, limit)
+}
+
+fn jepsen(ready: &Ready, limit: Duration) -> Result<Outcome> {
+    let command = |args: &[&str]| jepsen::command(ready, &args.iter().map(OsString::from).collect::<Vec<_>>());
+    if !watch(&mut command(&["sandbox"])?, limit)?.status.success() {
+        return Ok(Outcome::Skipped("no sandbox can be made on this machine"));
+    }
+    let suite = ["suite", "--budget", "4m", "--time", "15", "--seed", "2", "--json"];
+    figures(ready, "jepsen", &mut command(&suite)?, limit)
 }
 
 fn planted(ready: &Ready, limit: Duration) -> Result<Outcome> {

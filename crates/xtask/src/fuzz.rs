@@ -1,7 +1,11 @@
 //! Fuzzing: builds the targets in `fuzz` once with coverage and AddressSanitizer, and runs each for some seconds.
 //!
-//! The checkout stays as it is: inputs are copied to the cache, where the engine adds what it finds, and a failing input is
-//! written there, too.
+//! The checkout stays as it is: the engine adds what it finds to the cache, and a failing input is written there, too.
+//!
+//! Without `--seed` a run repeats itself: one seed, the inputs in one order, every allocation at the same address, and a
+//! fixed number of executions that `fuzz/executions.toml` names. A machine too slow for them within the time does the first
+//! of them. So what CI runs has run before, and only a change of the product or of the corpora makes it another run. With
+//! `--seed` it searches.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -17,13 +21,16 @@ use serde_json::{Value, json};
 
 use crate::lock;
 use crate::packages::{self, Missing};
+use crate::page;
 use crate::workspace::{Workspace, cargo, host_triple, stdout_of};
 
 /// The version of cargo-fuzz that is installed.
 const CARGO_FUZZ: &str = "0.13.2";
 const SECONDS_DEFAULT: u64 = 20;
-/// One seed for every run, so that two runs of the same length see much the same inputs.
-const SEED: u32 = 1;
+/// The seed of a run that repeats itself.
+const SEED_DEFAULT: u32 = 1;
+/// How many executions such a run has at most, by target.
+const EXECUTIONS: &str = "fuzz/executions.toml";
 /// Longest input tried, in bytes. Every format shows all it has in less.
 const INPUT_BYTES_MAX: usize = 4096;
 /// Memory of the whole process; the targets themselves hold each input to a far lower bound.
@@ -33,6 +40,9 @@ const CASE_TIMEOUT_S: u64 = 25;
 /// How much longer than asked a target may run: replaying its corpus, and one last case.
 const GRACE: Duration = Duration::from_secs(240);
 const POLL: Duration = Duration::from_millis(100);
+/// Starts a program with fixed addresses; part of util-linux.
+const SETARCH: &str = "setarch";
+const STEADY: [&str; 2] = [std::env::consts::ARCH, "--addr-no-randomize"];
 /// Lines of a failing target's output that are shown.
 const SHOWN_LINES: usize = 40;
 /// Most inputs of one target in the checkout.
@@ -43,12 +53,16 @@ const SEED_PREFIX: &str = "seed-";
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
+    /// How long each target runs at most.
     seconds: u64,
+    /// Of a search; without one the run repeats itself.
+    seed: Option<u32>,
     targets: Vec<String>,
     jobs: usize,
     keep: bool,
     minimise: bool,
     json: bool,
+    record: bool,
 }
 
 /// One target's run.
@@ -73,6 +87,9 @@ struct Ground {
     target_dir: PathBuf,
     cargo_fuzz: PathBuf,
     host: String,
+    /// Whether programs can be started with all addresses the same each time: what is compared with an address gives the
+    /// engine ideas. Where a container forbids it, runs differ a little.
+    steady: bool,
 }
 
 /// Runs the task.
@@ -95,9 +112,14 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     };
     let started = Instant::now();
     build(&ground, &options.targets)?;
-    println!("built in {:.0} s", started.elapsed().as_secs_f64());
+    let built = started.elapsed();
+    println!("built in {:.0} s", built.as_secs_f64());
     println!("{:16} {:>12} {:>8} {:>9} {:>7}", "target", "executions", "per s", "coverage", "corpus");
-    let rows = run_all(&ground, &options)?;
+    let limits = match options.seed {
+        Some(_) => toml::Table::new(),
+        None => executions(&workspace.root)?,
+    };
+    let rows = run_all(&ground, &options, &limits)?;
     let failed = rows.iter().filter(|row| row.failed).count();
     let executions: u64 = rows.iter().map(|row| row.executions).sum();
     println!("{} targets, {executions} executions, {failed} crashes", rows.len());
@@ -106,21 +128,34 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
             minimise(&ground, &row.target)?;
         }
     }
+    let summary = summary(&rows, built, started.elapsed());
+    if options.record {
+        page::record(&workspace.root, "fuzz", &summary)?;
+    }
     if options.json {
-        println!("{}", summary(&rows, started.elapsed()));
+        println!("{summary}");
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn parse(args: &[OsString], all: &[String]) -> Result<Options> {
     let jobs = thread::available_parallelism().map_or(1, |cores| cores.get().min(8));
-    let mut options =
-        Options { seconds: SECONDS_DEFAULT, targets: Vec::new(), jobs, keep: false, minimise: false, json: false };
+    let mut options = Options {
+        seconds: SECONDS_DEFAULT,
+        seed: None,
+        targets: Vec::new(),
+        jobs,
+        keep: false,
+        minimise: false,
+        json: false,
+        record: false,
+    };
     let mut args = args.iter().map(|arg| arg.to_string_lossy());
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
         match arg.as_ref() {
             "--seconds" => options.seconds = value()?.parse().context("--seconds needs a number")?,
+            "--seed" => options.seed = Some(value()?.parse().context("--seed needs a number")?),
             "--jobs" => options.jobs = value()?.parse().context("--jobs needs a number")?,
             "--target" => {
                 let name = value()?.into_owned();
@@ -130,6 +165,7 @@ fn parse(args: &[OsString], all: &[String]) -> Result<Options> {
             "--keep" => options.keep = true,
             "--minimise" => options.minimise = true,
             "--json" => options.json = true,
+            "--record" => options.record = true,
             other => bail!("unknown argument {other}; see cargo xtask fuzz --help"),
         }
     }
@@ -150,6 +186,13 @@ fn targets(root: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// How many executions of each target make a run that repeats itself.
+fn executions(root: &Path) -> Result<toml::Table> {
+    let path = root.join(EXECUTIONS);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.parse().with_context(|| format!("{} is no TOML", path.display()))
 }
 
 /// Makes everything ready to build; the reason when this machine cannot fuzz.
@@ -184,6 +227,7 @@ fn prepare(workspace: &Workspace) -> Result<Result<Ground, String>> {
         target_dir: workspace.cache.join("fuzz/target"),
         cargo_fuzz,
         host,
+        steady: Command::new(SETARCH).args(STEADY).arg("true").output().is_ok_and(|output| output.status.success()),
     };
     let mut fetch = cargo();
     fetch.args(["fetch", "--quiet", "--locked", "--manifest-path"]).arg(ground.root.join("fuzz/Cargo.toml"));
@@ -239,7 +283,7 @@ fn cargo_fuzz(ground: &Ground, verb: &str) -> Command {
 }
 
 /// Runs the targets, as many at a time as there are jobs, and prints a line for each as it ends.
-fn run_all(ground: &Ground, options: &Options) -> Result<Vec<Row>> {
+fn run_all(ground: &Ground, options: &Options, limits: &toml::Table) -> Result<Vec<Row>> {
     let queue: Mutex<VecDeque<&String>> = Mutex::new(options.targets.iter().collect());
     let rows = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -248,7 +292,8 @@ fn run_all(ground: &Ground, options: &Options) -> Result<Vec<Row>> {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(target) = next else { return };
-                    let row = run_one(ground, target, options);
+                    let row =
+                        run_one(ground, target, options, limits.get(target.as_str()).and_then(toml::Value::as_integer));
                     rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
                 }
             });
@@ -259,7 +304,7 @@ fn run_all(ground: &Ground, options: &Options) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn run_one(ground: &Ground, target: &str, options: &Options) -> Result<Row> {
+fn run_one(ground: &Ground, target: &str, options: &Options, executions: Option<i64>) -> Result<Row> {
     let corpus = ground.cache.join("corpus").join(target);
     let crashes = ground.cache.join("crashes").join(target);
     if !options.keep {
@@ -269,13 +314,23 @@ fn run_one(ground: &Ground, target: &str, options: &Options) -> Result<Row> {
     for dir in [&corpus, &crashes] {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }
+    // By size and name, in one list: the engine reads directories in the order in which the file system happens to keep them.
+    let mut inputs = Vec::new();
     for from in ["corpus", "regressions"] {
-        copy_files(&ground.root.join("fuzz").join(from).join(target), &corpus)?;
+        inputs.extend(sorted_by_size(&ground.root.join("fuzz").join(from).join(target))?);
     }
+    let list = ground.cache.join(format!("{target}.inputs"));
+    fs::write(&list, joined(&inputs)?).with_context(|| format!("cannot write {}", list.display()))?;
     let log = ground.cache.join(format!("{target}.log"));
     let output = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
     let mut command = engine(ground, target);
-    command.arg(format!("-max_total_time={}", options.seconds)).arg(format!("-seed={SEED}"));
+    command.arg(format!("-max_total_time={}", options.seconds));
+    command.arg(format!("-seed={}", options.seed.unwrap_or(SEED_DEFAULT)));
+    if let Some(executions) = executions {
+        command.arg(format!("-runs={executions}"));
+    }
+    // What it wrote itself must not come back at some moment of the clock's.
+    command.arg("-reload=0");
     command.arg(format!("-timeout={CASE_TIMEOUT_S}")).arg("-print_final_stats=1");
     let mut prefix = OsString::from("-artifact_prefix=");
     prefix.push(&crashes);
@@ -287,14 +342,20 @@ fn run_one(ground: &Ground, target: &str, options: &Options) -> Result<Row> {
         arg.push(dictionary);
         command.arg(arg);
     }
-    command.arg(&corpus).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
+    let mut seeds = OsString::from("-seed_inputs=@");
+    seeds.push(&list);
+    command.arg(seeds).arg(&corpus).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
     let started = Instant::now();
     let success = wait(&mut command, Duration::from_secs(options.seconds) + GRACE)
         .with_context(|| format!("{target}, see {}", log.display()))?;
     let elapsed = started.elapsed();
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-    let row =
-        Row { target: target.to_owned(), corpus: count_files(&corpus), failed: !success, ..read_log(&text, elapsed) };
+    let row = Row {
+        target: target.to_owned(),
+        corpus: inputs.len() + count_files(&corpus),
+        failed: !success,
+        ..read_log(&text, elapsed)
+    };
     let Row { executions, execs_per_s, coverage, corpus, .. } = row;
     println!("{target:16} {executions:>12} {execs_per_s:>8} {coverage:>9} {corpus:>7}");
     if !success {
@@ -308,7 +369,14 @@ fn run_one(ground: &Ground, target: &str, options: &Options) -> Result<Row> {
 
 /// A target's binary with what holds for every use of it.
 fn engine(ground: &Ground, target: &str) -> Command {
-    let mut command = Command::new(ground.target_dir.join(&ground.host).join("release").join(target));
+    let binary = ground.target_dir.join(&ground.host).join("release").join(target);
+    let mut command = match ground.steady {
+        true => Command::new(SETARCH),
+        false => Command::new(&binary),
+    };
+    if ground.steady {
+        command.args(STEADY).arg(&binary);
+    }
     command.arg(format!("-max_len={INPUT_BYTES_MAX}")).arg(format!("-rss_limit_mb={RSS_LIMIT_MB}"));
     // As cargo-fuzz itself runs them: codegen units define the same symbols more than once.
     command.env("ASAN_OPTIONS", "detect_odr_violation=0").current_dir(&ground.cache);
@@ -359,7 +427,7 @@ fn read_log(text: &str, elapsed: Duration) -> Row {
     row
 }
 
-fn summary(rows: &[Row], elapsed: Duration) -> Value {
+fn summary(rows: &[Row], built: Duration, elapsed: Duration) -> Value {
     let row = |row: &Row| {
         json!({
             "target": row.target,
@@ -376,10 +444,25 @@ fn summary(rows: &[Row], elapsed: Duration) -> Value {
         "targets": rows.len(),
         "executions": rows.iter().map(|row| row.executions).sum::<u64>(),
         "crashes": rows.iter().filter(|row| row.failed).count(),
+        "build_seconds": built.as_secs(),
         "seconds": elapsed.as_secs(),
         "rows": rows.iter().map(row).collect::<Vec<_>>(),
         "skipped": null,
     })
+}
+
+/// A list as the engine takes it.
+fn joined(files: &[PathBuf]) -> Result<String> {
+    let mut list = String::new();
+    for file in files {
+        let name = file.to_str().filter(|name| !name.contains(','));
+        let name = name.with_context(|| format!("{} cannot stand in a list parted by commas", file.display()))?;
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(name);
+    }
+    Ok(list)
 }
 
 /// Replaces what a target's committed corpus has beside its seeds by inputs of the cache that reach more than the seeds do.
@@ -390,6 +473,7 @@ fn minimise(ground: &Ground, target: &str) -> Result<()> {
     // Absent before the first time.
     let _ = fs::remove_dir_all(&fewest);
     fs::create_dir_all(&fewest).with_context(|| format!("cannot create {}", fewest.display()))?;
+    copy_files(&committed, &found)?;
     let mut seeds = 0;
     for file in sorted_by_size(&committed)? {
         let name = file.file_name().unwrap_or_default();
@@ -419,7 +503,8 @@ fn minimise(ground: &Ground, target: &str) -> Result<()> {
 
 fn sorted_by_size(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
+    // A target that never failed has no regressions.
+    for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry?;
         files.push((entry.metadata()?.len(), entry.path()));
     }
@@ -428,8 +513,7 @@ fn sorted_by_size(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    // A target that never failed has no regressions.
-    for entry in fs::read_dir(from).into_iter().flatten() {
+    for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
         let path = entry?.path();
         if let Some(name) = path.file_name() {
             fs::copy(&path, to.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
@@ -454,9 +538,11 @@ mod tests {
     #[test]
     fn reads_its_arguments() {
         let options = parsed(&[]).expect("no argument is needed");
-        assert_eq!((options.seconds, options.targets, options.json), (20, vec!["a".to_owned(), "b".to_owned()], false));
-        let options = parsed(&["--seconds", "3", "--target", "b", "--json", "--jobs", "1"]).expect("they are valid");
-        assert_eq!((options.seconds, options.jobs, options.json), (3, 1, true));
+        assert_eq!((options.seconds, options.seed, options.json), (20, None, false));
+        assert_eq!(options.targets, ["a", "b"]);
+        let args = ["--seconds", "3", "--seed", "7", "--target", "b", "--json", "--jobs", "1"];
+        let options = parsed(&args).expect("they are valid");
+        assert_eq!((options.seconds, options.seed, options.jobs, options.json), (3, Some(7), 1, true));
         assert_eq!(options.targets, ["b"]);
         for bad in [&["--target", "c"][..], &["--seconds"], &["--seconds", "x"], &["--jobs", "0"], &["--fast"]] {
             assert!(parsed(bad).is_err(), "{bad:?}");
@@ -489,7 +575,7 @@ mod tests {
             Row { target: "a".into(), executions: 5, ..Row::default() },
             Row { target: "b".into(), executions: 7, failed: true, crash: Some("/c/1".into()), ..Row::default() },
         ];
-        let value = summary(&rows, Duration::from_secs(9));
+        let value = summary(&rows, Duration::from_secs(2), Duration::from_secs(9));
         assert_eq!((&value["targets"], &value["executions"], &value["crashes"]), (&json!(2), &json!(12), &json!(1)));
         assert_eq!((&value["rows"][1]["crash"], &value["rows"][0]["crash"]), (&json!("/c/1"), &Value::Null));
     }
@@ -505,5 +591,14 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let names = targets(&root).expect("the targets are there");
         assert!(names.len() >= 10 && names.contains(&"log_recovery".to_owned()), "{names:?}");
+        let limits = executions(&root).expect("they are there");
+        assert!(limits.values().all(|limit| limit.as_integer().is_some_and(|limit| limit > 0)), "{limits:?}");
+        assert_eq!(limits.keys().collect::<Vec<_>>(), names.iter().collect::<Vec<_>>(), "each has a limit");
+    }
+
+    #[test]
+    fn a_list_of_inputs_is_parted_by_commas() {
+        assert_eq!(joined(&["/a".into(), "/b".into()]).expect("plain names"), "/a,/b");
+        assert!(joined(&["/a,b".into()]).is_err());
     }
 }

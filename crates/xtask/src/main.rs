@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod fuzz;
 mod golang;
+mod jepsen;
 mod lock;
 mod loom;
 mod models;
@@ -126,13 +127,16 @@ const TASKS: &[Task] = &[
     Task {
         name: "fuzz",
         about: "run every decoder on inputs that a fuzzer finds",
-        usage: "fuzz [--seconds N] [--target NAME]... [--jobs N] [--keep] [--minimise] [--json]",
-        details: "  --seconds N    how long each target runs; 20 unless given\n  \
+        usage: "fuzz [--seconds N] [--seed N] [--target NAME]... [--jobs N] [--keep] [--minimise] [--json] [--record]",
+        details: "  --seconds N    how long each target runs at most; 20 unless given\n  \
+                  --seed N       search: another run for every N; without it the run is the same each time, with at most\n  \
+                  \x20              as many executions as fuzz/executions.toml says\n  \
                   --target NAME  run this target alone; may be repeated\n  \
                   --jobs N       targets that run at the same time; as many as there are cores unless given\n  \
                   --keep         start from what earlier runs found, too\n  \
                   --minimise     replace what the committed corpora have beside their seeds by what was found to reach more\n  \
-                  --json         sum up in one JSON object on the last line\n\n\
+                  --json         sum up in one JSON object on the last line\n  \
+                  --record       put the figures into crates/timbermq/docs/results/fuzz.json\n\n\
                   Targets, corpora and inputs that once failed are in fuzz/. What is found stays in the cache; a failing\n\
                   input is named, makes the task fail, and belongs in fuzz/regressions/NAME with its fix.",
         run: fuzz::run,
@@ -158,6 +162,14 @@ const TASKS: &[Task] = &[
                   --seed S      run one seed; --trace shows what happens in it\n  \
                   minimise S    find the fewest groups of faults with which a seed still fails",
         run: |args| status(&mut sim::command(&setup::prepare()?, after_dashes(args))?),
+    },
+    Task {
+        name: "jepsen",
+        about: "break things around real processes under load",
+        usage: "jepsen run|suite|selftest|attach|report|list [ARGS]...",
+        details: "Arguments go to `timbermq-jepsen`; `cargo xtask jepsen -- --help` shows those, jepsen/README.md explains them.\n\
+                  Needs root. `selftest` and `run --bug NAME` use a product that can have seeded bugs.",
+        run: |args| status(&mut jepsen::command(&setup::prepare()?, after_dashes(args))?),
     },
     Task {
         name: "traces",

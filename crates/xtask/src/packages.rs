@@ -40,6 +40,14 @@ pub const CLIENTS: &[Requirement] = &[
     },
 ];
 
+/// What runs of real processes need for networks and disks of their own.
+pub const SANDBOX: &[Requirement] = &[
+    Requirement { name: "ip", package: "iproute2", present: || runs("ip", &["-V"]) },
+    Requirement { name: "nft", package: "nftables", present: || runs("nft", &["--version"]) },
+    Requirement { name: "mkfs.ext4", package: "e2fsprogs", present: || runs("mkfs.ext4", &["-V"]) },
+    Requirement { name: "libfaketime", package: "libfaketime", present: has_faketime },
+];
+
 /// What TLC needs to be fetched and to run.
 pub const MODELS: &[Requirement] = &[
     Requirement { name: "java", package: "default-jre-headless", present: || runs("java", &["-version"]) },
@@ -81,6 +89,12 @@ pub fn ensure(requirements: &[Requirement], missing: Missing) -> Result<()> {
         [] => Ok(()),
         [still, ..] => bail!("package {} is installed, but {} does not work", still.package, still.name),
     }
+}
+
+/// Whether the library is there that tells processes another time, where Debian puts it.
+fn has_faketime() -> bool {
+    let machines = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    machines.map(|machine| machine.path().join("faketime/libfaketimeMT.so.1")).any(|library| library.is_file())
 }
 
 /// Where libclang is; the bindings of RocksDB are generated with it.

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::performance;
+use crate::sim::LEDGER;
 use crate::workspace::{Workspace, array};
 
 /// Where figures are kept, one file of JSON for each task that makes them.
@@ -78,8 +79,28 @@ fn write(root: &Path, path: &str, page: &str) -> Result<()> {
 }
 
 fn read(root: &Path, file: &str) -> Value {
+    if file == "ledger" {
+        return ledger_sum(&fs::read_to_string(root.join(LEDGER)).unwrap_or_default());
+    }
     let text = fs::read_to_string(root.join(RESULTS).join(format!("{file}.json"))).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or(Value::Null)
+}
+
+/// All recorded simulations together; `Null` when there is none.
+fn ledger_sum(text: &str) -> Value {
+    let runs: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    if runs.is_empty() {
+        return Value::Null;
+    }
+    let sum = |field: &str| runs.iter().filter_map(|run| run[field].as_f64()).sum::<f64>();
+    json!({
+        "runs": runs.len(),
+        "seeds": sum("seeds"),
+        "failed": sum("failed"),
+        "simulated_h": (sum("simulated_s") / 3600.0).round(),
+        "faults": sum("faults"),
+        "acked": sum("acked"),
+    })
 }
 
 fn render(results: &dyn Fn(&str) -> Value) -> String {
@@ -193,7 +214,6 @@ fn fuzz(results: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn figures_come_from_the_results_or_are_said_to_be_missing() {
@@ -202,6 +222,15 @@ mod tests {
         assert_eq!(figure(&results, "sim/seeds"), "1 234 567");
         assert_eq!(figure(&results, "sim/a/b"), "c");
         assert_eq!(figure(&results, "nosuch/seeds"), MISSING);
+    }
+
+    #[test]
+    fn recorded_simulations_add_up() {
+        let text = r#"{"seeds":10,"failed":0,"simulated_s":3000.0,"faults":5,"acked":100,"revision":"a"}
+{"seeds":20,"failed":1,"simulated_s":4200.0,"faults":6,"acked":50,"revision":"b"}"#;
+        let sum = json!({"runs": 2, "seeds": 30.0, "failed": 1.0, "simulated_h": 2.0, "faults": 11.0, "acked": 150.0});
+        assert_eq!(ledger_sum(text), sum);
+        assert_eq!(ledger_sum(""), Value::Null);
     }
 
     #[test]

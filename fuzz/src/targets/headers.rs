@@ -4,10 +4,19 @@ use timbermq_remoting::header::*;
 use timbermq_remoting::{ExtFields, HeaderError, RequestCode};
 
 use super::input::Input;
+use crate::Bound;
+
+/// What decoding a header may hold: the texts of its fields, or an error that shows the beginning of one.
+const DECODING: Bound = Bound { base: 64, per_byte: 1 };
+
+fn decode<H>(ext: &ExtFields, decode: impl FnOnce(&ExtFields) -> Result<H, HeaderError>) -> Result<H, HeaderError> {
+    let text = ext.iter().map(|(name, value)| name.len() + value.len()).sum();
+    DECODING.hold(text, || decode(ext))
+}
 
 /// Decodes a header, writes it, and decodes it again.
 fn check<H: Header + PartialEq + std::fmt::Debug>(ext: &ExtFields) -> Result<(), HeaderError> {
-    let header = H::decode(ext)?;
+    let header = decode(ext, H::decode)?;
     let mut written = ExtFields::new();
     header.encode(&mut written);
     assert_eq!(H::decode(&written).as_ref(), Ok(&header), "from {written:?}");
@@ -19,8 +28,8 @@ fn check<H: Header + PartialEq + std::fmt::Debug>(ext: &ExtFields) -> Result<(),
 
 fn check_send(ext: &ExtFields) -> Result<(), HeaderError> {
     // The two spellings of one header.
-    let long = SendMessageHeader::decode_for(RequestCode::SEND_MESSAGE, ext);
-    let short = SendMessageHeader::decode_for(RequestCode::SEND_MESSAGE_V2, ext);
+    let long = decode(ext, |ext| SendMessageHeader::decode_for(RequestCode::SEND_MESSAGE, ext));
+    let short = decode(ext, |ext| SendMessageHeader::decode_for(RequestCode::SEND_MESSAGE_V2, ext));
     for header in [&long, &short].into_iter().flatten() {
         for code in [RequestCode::SEND_MESSAGE, RequestCode::SEND_MESSAGE_V2, RequestCode::SEND_BATCH_MESSAGE] {
             let mut written = ExtFields::new();
@@ -102,10 +111,14 @@ pub(super) fn typed(input: &[u8]) {
     let mut ext: ExtFields = text.split('\n').filter_map(|line| line.split_once('=')).collect();
     // A mandatory field that is missing gets a value, so that mutations need not guess long names.
     let values: Vec<String> = ext.iter().map(|(_, value)| value.to_owned()).collect();
+    // Not more than came: a long value in each of two dozen fields would be the target's doing, not the product's.
+    let mut room = text.len();
     for turn in 0..64 {
         match check(&ext) {
             Err(HeaderError::Missing { field }) => {
                 let value = values.get(turn % values.len().max(1)).map_or("0", String::as_str);
+                let value = if value.len() <= room { value } else { "0" };
+                room = room.saturating_sub(value.len());
                 ext.set(field, if value.is_empty() { "1" } else { value });
             }
             Err(HeaderError::Malformed { field, value }) => {

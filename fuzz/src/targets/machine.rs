@@ -398,3 +398,56 @@ pub(super) fn one_record(topic: &str, queue: QueueId) -> Option<Proposal> {
     debug_assert!(Record::parse(&record).is_ok());
     Proposal::send(record.freeze()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use timbermq_machine::codec::Encoded;
+    use timbermq_machine::{LockOwner, MarkInfo};
+
+    use super::*;
+    use crate::Bound;
+
+    /// What reading a value may hold: the value, and one text in the room for the next larger step of lengths.
+    const READING: Bound = Bound { base: 1 << 10, per_byte: 16 };
+
+    /// Reads a value with each eight bytes of it as a length that is not there.
+    fn read_with_lengths<T: Encoded>(value: &T) {
+        let written = codec::encode(value);
+        for at in ENVELOPE_BYTES..=written.len().saturating_sub(8) {
+            for length in [written.len() as u64, 4000, 5 << 20, 1 << 40, u64::MAX] {
+                let mut changed = written.clone();
+                changed[at..at + 8].copy_from_slice(&length.to_le_bytes());
+                sign_envelope(&mut changed, T::KIND);
+                let _ = READING.hold(changed.len(), || codec::decode::<T>(&changed));
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_in_a_value_are_not_believed() {
+        let mut config = TopicConfig::new(topic(0), 4);
+        config.attributes.insert("a".into(), "b".into());
+        let mut group_config = GroupConfig::new(group(0));
+        group_config.attributes.insert("a".into(), "b".into());
+        let queues = vec![(topic(0), QueueId(1)), (topic(1), QueueId(2))];
+        let commit = OffsetCommit {
+            group: group(0),
+            topic: topic(0),
+            queue: QueueId(2),
+            offset: QueueOffset(3),
+            allow_lower: true,
+        };
+        read_with_lengths(&PutTopic { config: config.clone(), if_absent: true });
+        read_with_lengths(&DeleteTopic { topic: topic(0) });
+        read_with_lengths(&PutGroup { config: group_config.clone(), if_absent: true });
+        read_with_lengths(&DeleteGroup { group: group(0), clean_offsets: true });
+        read_with_lengths(&CommitOffsets { offsets: vec![commit.clone(), commit] });
+        read_with_lengths(&Lock { group: group(0), client: "c".into(), queues: queues.clone() });
+        read_with_lengths(&Unlock { group: group(0), client: "c".into(), queues });
+        read_with_lengths(&config);
+        read_with_lengths(&group_config);
+        read_with_lengths(&LockOwner { client: "c".into(), expires_at: UnixMillis(9) });
+        let place = LogId::new(Term(1), LogIndex(2));
+        read_with_lengths(&MarkInfo { id: place, end: LogPosition(3), at: UnixMillis(4) });
+    }
+}

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde_json::Value;
-use timbermq_check::history::{Action, Consumed, Found, MessageId, NEVER, Operation, Outcome, PullStatus};
+use timbermq_check::history::{Action, MessageId, Operation, Outcome, PullStatus};
 
 use super::{Kind, LastAck, Seen};
-use crate::admin::{Admin, Read, SendOutcome};
-use crate::driver::Driver;
+use crate::admin::{Admin, SendOutcome};
+use crate::driver::{self, Driver};
 use crate::monotonic::{now_ms, now_us};
 use crate::stock::{STOCK, clients_dir};
 
@@ -29,8 +29,6 @@ const OWN_CONSUMERS: u32 = 2;
 pub(crate) const OWN_GROUP: &str = "failover_own";
 /// Group of the stock consumers.
 const STOCK_GROUP: &str = "failover_stock";
-/// How often a stock producer sends a message again by itself before it gives up.
-const STOCK_RESENDS: u32 = 2;
 
 /// What one client saw.
 type Operations = Vec<Operation<String>>;
@@ -150,7 +148,13 @@ impl Load {
         producers.iter_mut().for_each(Driver::ask_to_stop);
         for (i, producer) in producers.into_iter().enumerate() {
             match producer.stop() {
-                Ok(events) => stock_sends(&mut seen, &format!("java{i}"), &events),
+                Ok(events) => {
+                    let (sends, complaints) = driver::sends(&events, TOPIC, &format!("java{i}"));
+                    let acknowledged = sends.iter().filter(|send| send.outcome == Outcome::Ok);
+                    seen.acks.extend(acknowledged.map(|send| (Kind::Stock, ms(send.returned))));
+                    seen.operations.extend(sends);
+                    seen.complaints.extend(complaints);
+                }
                 Err(error) => seen.complaints.push(format!("stock producer {i}: {error:#}")),
             }
         }
@@ -168,7 +172,10 @@ impl Load {
         consumers.iter_mut().for_each(Driver::ask_to_stop);
         for (i, consumer) in consumers.into_iter().enumerate() {
             match consumer.stop() {
-                Ok(events) => stock_reads(&mut seen, &format!("java-consumer{i}"), &events),
+                Ok(events) => {
+                    let consumer = format!("java-consumer{i}");
+                    seen.operations.extend(driver::deliveries(&events, TOPIC, STOCK_GROUP, &consumer));
+                }
                 Err(error) => seen.complaints.push(format!("stock consumer {i}: {error:#}")),
             }
         }
@@ -179,18 +186,6 @@ impl Load {
 #[allow(clippy::cast_precision_loss)] // microseconds since boot fit
 fn ms(us: u64) -> f64 {
     us as f64 / 1e3
-}
-
-/// A time of a driver.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // milliseconds since boot
-fn us(ms: &Value) -> Option<u64> {
-    ms.as_f64().map(|ms| (ms * 1e3) as u64)
-}
-
-/// A message as the checkers want it.
-pub(crate) fn found(message: &Read) -> Found<String> {
-    let id = MessageId { producer: message.pid.clone(), seq: message.seq, attempt: 0 };
-    Found { intact: message.intact, ..Found::new(message.offset, id) }
 }
 
 /// One of our producers: a send after the other, the queues in turn. A send that failed or whose outcome is unknown is
@@ -247,7 +242,7 @@ fn consume(namesrv: &str, id: &str, share: u32, stop: &AtomicBool) -> Operations
                 from,
                 tags: Vec::new(),
                 status: PullStatus::Read,
-                messages: messages.iter().map(found).collect(),
+                messages,
                 next,
                 bounds: None,
             };
@@ -261,64 +256,4 @@ fn consume(namesrv: &str, id: &str, share: u32, stop: &AtomicBool) -> Operations
         std::thread::sleep(Duration::from_millis(20));
     }
     operations
-}
-
-/// A stock client's answer names the place; its errors leave it open whether the message was stored, since the client
-/// may have tried several times inside one call.
-fn stock_sends(seen: &mut Seen, producer: &str, events: &[Value]) {
-    for event in events {
-        let queue = event["queue"].as_u64().and_then(|queue| u32::try_from(queue).ok());
-        let (outcome, offset) = match event["ev"].as_str() {
-            Some("sent") => match (queue, event["offset"].as_u64()) {
-                (Some(_), Some(offset)) if event["status"] == "SEND_OK" => (Outcome::Ok, Some(offset)),
-                _ => {
-                    seen.complaints.push(format!("a stock client was told half success: {event}"));
-                    (Outcome::Unknown, None)
-                }
-            },
-            Some("error") => (Outcome::Unknown, None),
-            _ => continue,
-        };
-        let returned = us(&event["t1"]).unwrap_or(NEVER);
-        if outcome == Outcome::Ok {
-            seen.acks.push((Kind::Stock, ms(returned)));
-        }
-        let seq = event["seq"].as_u64().unwrap_or(u64::MAX);
-        let action = Action::Send {
-            topic: TOPIC.to_owned(),
-            queue: queue.filter(|_| outcome == Outcome::Ok),
-            message: MessageId { producer: producer.to_owned(), seq, attempt: 0 },
-            tag: None,
-            key: None,
-            batch: None,
-            offset,
-            resends: STOCK_RESENDS,
-            ordered: false,
-        };
-        let invoke = us(&event["t0"]).unwrap_or(0);
-        seen.operations.push(Operation { outcome, ..Operation::new(producer.to_owned(), invoke, returned, action) });
-    }
-}
-
-fn stock_reads(seen: &mut Seen, consumer: &str, events: &[Value]) {
-    for event in events.iter().filter(|event| event["ev"] == "recv") {
-        let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
-        let message = MessageId { producer: text("pid"), seq: event["seq"].as_u64().unwrap_or(u64::MAX), attempt: 0 };
-        let found = Found {
-            intact: event["body_ok"] == true,
-            reconsume: event["reconsume"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
-            ..Found::new(event["offset"].as_u64().unwrap_or(u64::MAX), message)
-        };
-        // A message that comes again comes from the retry topic, whatever the client calls it.
-        let topic = if found.reconsume > 0 { format!("%RETRY%{STOCK_GROUP}") } else { TOPIC.to_owned() };
-        let action = Action::Deliver {
-            group: STOCK_GROUP.to_owned(),
-            topic,
-            queue: event["queue"].as_u64().and_then(|queue| u32::try_from(queue).ok()).unwrap_or(u32::MAX),
-            found,
-            consumed: Consumed::Done,
-        };
-        let at = us(&event["t"]).unwrap_or_else(now_us);
-        seen.operations.push(Operation::new(consumer.to_owned(), at, at, action));
-    }
 }

@@ -127,6 +127,8 @@ async fn a_leader_behind_its_followers_answers_when_it_is_not() {
     .await;
     let topic = direct.begin(request(351, &[("topic", "u")])).await;
     let group_config = direct.begin(request(352, &[("group", "h")])).await;
+    let reset = [("topic", "t"), ("group", "h"), ("timestamp", "-1"), ("queueId", "0")];
+    let reset = direct.begin(request(222, &reset)).await;
     // The requests are in their barriers once a later request of the connection is answered.
     direct.code(request(9_999, &[])).await;
     leader.disk.set_stalled(false);
@@ -135,7 +137,7 @@ async fn a_leader_behind_its_followers_answers_when_it_is_not() {
     assert_eq!(bodies(&by_key.await), ["b"]);
     assert_eq!(bodies(&by_id.await), ["b"]);
     assert_eq!((made.await.code, made_group.await.code), (0, 0));
-    assert_eq!((topic.await.code, group_config.await.code), (0, 0), "they are there");
+    assert_eq!((topic.await.code, group_config.await.code, reset.await.code), (0, 0, 0), "they are there");
 }
 
 #[tokio::test]

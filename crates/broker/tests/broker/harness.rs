@@ -1,7 +1,6 @@
 //! A broker group in one process and clients that speak to it over loopback.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use timbermq_broker::{Broker, BrokerSettings, MemberAddress};
 use timbermq_commitlog::{CommitLog, LogOptions};
 use timbermq_env::{Disk, DiskEntry, DiskFile, DiskSpace, Env, OpenMode};
+use timbermq_host::testing::free_ports;
 use timbermq_machine::{Machine, MemoryStore, View};
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_replica::{Member, NodeAddr, Replica, ReplicaConfig, Retention, Timing};
@@ -142,7 +142,7 @@ pub struct Group {
 }
 
 pub fn free_addr() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_ports(1))
 }
 
 impl Group {

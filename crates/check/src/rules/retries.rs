@@ -151,10 +151,10 @@ fn arrives(
     let Some(max) = handed.max.filter(|_| handed.is_certain) else { return };
     let is_dead = handed.count >= max;
     let came = chain.deliveries.iter().any(|delivery| delivery.count == handed.count.saturating_add(1));
-    let (stored, what) = if is_dead { (dead, "dead letters") } else { (again, "retry topic") };
+    let (stored, what) = if is_dead { (dead, "dead-letter topic") } else { (again, "retry topic") };
     let Some(stored) = stored else {
         if is_dead || !came {
-            findings.unknown(|| format!("the {what} of {} were not drained", evidence.text(group)));
+            findings.unknown(|| format!("the {what} of {} was not drained", evidence.text(group)));
         }
         return;
     };
@@ -164,7 +164,7 @@ fn arrives(
     if !is_there && (is_dead || !came) {
         findings.violation(&[handed.op], || {
             format!(
-                "{} was handed back by {} at {} for the {}. time; the {what} do not have it",
+                "{} was handed back by {} at {} for the {}. time; the {what} does not have it",
                 evidence.message(message),
                 evidence.text(group),
                 at(handed.invoke),

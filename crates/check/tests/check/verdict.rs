@@ -1,6 +1,8 @@
 //! Valid, invalid, unknown: and unknown is never a pass.
 
-use timbermq_check::history::{Action, End, FaultKind, Found, MessageId, NEVER, Operation, Outcome, PullStatus};
+use timbermq_check::history::{
+    Action, ConfigKind, Consumed, End, FaultKind, Found, MessageId, NEVER, Operation, Outcome, PullStatus,
+};
 use timbermq_check::{History, Id, Options, Verdict, check};
 
 /// A history of one producer, whose messages stand where their acknowledgements say.
@@ -339,4 +341,121 @@ fn every_time_at_which_two_own_a_queue_is_found() {
     }
     let report = check(&history, &Options { rebalance_within: 100, ..Options::default() });
     assert_eq!(report.row(Id::new(13)).violations, 2, "{report}");
+}
+
+#[test]
+fn what_a_replica_lacked_in_an_earlier_pass_it_may_have_got_since() {
+    let mut history = sends(20, true);
+    let Action::Drain { pass, max, to, messages, .. } = &mut history.operations_mut().last_mut().unwrap().action else {
+        panic!()
+    };
+    let whole = messages.clone();
+    (*pass, *max, *to) = (0, 19, 19);
+    messages.truncate(19);
+    assert_eq!(check(&history, &Options::default()).row(Id::new(1)).violations, 1, "the only pass");
+    let (observer, topic) = (history.name("observer"), history.name("t"));
+    let again = Action::Drain { pass: 1, topic, queue: 0, min: 0, max: 20, from: 0, to: 20, messages: whole };
+    history.push(Operation::new(observer, 2_000_000, 2_000_010, again));
+    let report = check(&history, &Options::default());
+    assert_eq!(report.row(Id::new(1)).verdict, Verdict::Valid, "{report}");
+}
+
+#[test]
+fn a_setting_that_was_replaced_and_is_read_is_shown_with_both_values() {
+    let mut history = sends(20, true);
+    let (kind, name) = (ConfigKind::Topic, || "t".to_owned());
+    let put = |value: &str| Action::PutConfig { kind, name: name(), value: Some(value.to_owned()) };
+    let get = |value: Option<&str>| Action::GetConfig { kind, name: name(), value: value.map(str::to_owned) };
+    for (at, action) in [(0, put("a")), (10, put("b")), (20, get(Some("b"))), (30, get(Some("a"))), (40, get(None))] {
+        history.push_named(Operation::new("o".to_owned(), at, at + 5, action));
+    }
+    let report = check(&history, &Options::default());
+    let words: Vec<&str> = report.row(Id::new(23)).anomalies.iter().map(|anomaly| &*anomaly.words).collect();
+    let read_as =
+        |value: &str, at: &str| format!(r#"the topic t was set to "b" at 0.000015 s, and read as {value} at {at}"#);
+    assert_eq!(words, [read_as(r#""a""#, "0.000030 s"), read_as("nothing", "0.000040 s")]);
+}
+
+/// Of two grants that overlap either may have come first, as long as one could end before the other began.
+#[test]
+fn a_short_grant_within_the_making_of_another_is_no_second_holder() {
+    for (short_until, expected) in [(18, Verdict::Valid), (60, Verdict::Invalid)] {
+        let mut history = sends(20, true);
+        let lock = |client: &str, until| Action::Lock {
+            group: "g".to_owned(),
+            topic: "t".to_owned(),
+            queue: 0,
+            client: client.to_owned(),
+            granted: true,
+            until: Some(until),
+        };
+        history.push_named(Operation::new("a".to_owned(), 10, 20, lock("a", 100)));
+        history.push_named(Operation::new("b".to_owned(), 12, 16, lock("b", short_until)));
+        let report = check(&history, &Options::default());
+        assert_eq!(report.row(Id::new(15)).verdict, expected, "{report}");
+    }
+}
+
+/// What returns at the very moment at which another begins may have come after it.
+#[test]
+fn a_reset_that_returns_as_a_store_begins_may_have_come_second() {
+    for (reset_returned, expected) in [(15, Verdict::Valid), (14, Verdict::Invalid)] {
+        let mut history = sends(20, true);
+        let (group, topic) = (|| "g".to_owned(), || "t".to_owned());
+        let mut note = |invoke: u64, returned: u64, action: Action<String>| {
+            history.push_named(Operation::new("c".to_owned(), invoke, returned, action));
+        };
+        note(
+            10,
+            reset_returned,
+            Action::StoreOffset { group: group(), topic: topic(), queue: 0, offset: 2, reset: true },
+        );
+        note(15, 20, Action::StoreOffset { group: group(), topic: topic(), queue: 0, offset: 5, reset: false });
+        note(30, 35, Action::QueryOffset { group: group(), topic: topic(), queue: 0, offset: Some(2) });
+        let sweep_only = Options { search_calls_max: 0, ..Options::default() };
+        let report = check(&history, &sweep_only);
+        assert_eq!(report.row(Id::new(11)).verdict, expected, "{report}");
+    }
+}
+
+#[test]
+fn what_was_handed_back_has_arrived_where_it_came_again() {
+    for came_again in [true, false] {
+        let mut history = sends(20, true);
+        let (group, message) = (|| "g".to_owned(), || MessageId { producer: "p".to_owned(), seq: 3, attempt: 0 });
+        let deliver = |topic: &str, offset, reconsume, consumed| Action::Deliver {
+            group: group(),
+            topic: topic.to_owned(),
+            queue: 0,
+            found: Found { reconsume, ..Found::new(offset, message()) },
+            consumed,
+        };
+        let mut note = |at: u64, action: Action<String>| {
+            history.push_named(Operation::new("c".to_owned(), at, at + 5, action));
+        };
+        note(300, deliver("t", 3, 0, Consumed::Later));
+        note(310, Action::SendBack { group: group(), message: message(), reconsume: 0, max_reconsume: 3 });
+        if came_again {
+            note(320, deliver("%RETRY%g", 0, 1, Consumed::Done));
+        }
+        let report = check(&history, &Options::default());
+        let expected = match came_again {
+            true => Verdict::Valid,
+            false => Verdict::Unknown("the retry topic of g was not drained".into()),
+        };
+        assert_eq!(report.row(Id::new(14)).verdict, expected, "{report}");
+    }
+}
+
+#[test]
+fn a_queue_that_works_at_the_very_end_of_the_time_for_it_works_in_time() {
+    for (returned, expected) in [(600, true), (601, false)] {
+        let mut history = sends(20, true);
+        let fault = Action::Fault { kind: FaultKind::Network, detail: None, nodes: vec![] };
+        history.push_named(Operation::new("nemesis".to_owned(), 200, 500, fault));
+        let service = Action::Service { topic: "t".to_owned(), queue: 0 };
+        history.push_named(Operation::new("observer".to_owned(), 510, returned, service));
+        let report = check(&history, &Options { recover_within: 100, ..Options::default() });
+        assert_eq!(report.is_valid(), expected, "{report}");
+    }
 }

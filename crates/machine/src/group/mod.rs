@@ -37,6 +37,9 @@ impl Groups {
         load(store, table::GROUP, |key, value| {
             let group = keys::decode(key).ok_or("group key")?;
             let config: GroupConfig = codec::decode(value).map_err(|_| "group row")?;
+            if config.name != group {
+                return Err("group row under another group's key");
+            }
             groups.map.insert(group, Arc::new(config));
             Ok(())
         })?;

@@ -1,12 +1,14 @@
 use serde::{Deserialize, Serialize};
 use timbermq_types::{GroupName, QueueId, QueueOffset, TopicName};
 
+use crate::codec;
 use crate::command::command;
 
 /// Stores consumer offsets. Always replies `Done`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitOffsets {
     /// What to store, in order.
+    #[serde(deserialize_with = "codec::list")]
     pub offsets: Vec<OffsetCommit>,
 }
 command!(CommitOffsets);

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 use timbermq_types::{GroupName, QueueId, TopicName};
 
+use crate::codec;
 use crate::command::command;
 
 /// Takes or renews order locks for a client. Replies with those it owns now.
@@ -11,6 +12,7 @@ pub struct Lock {
     /// The client.
     pub client: String,
     /// The queues it wants.
+    #[serde(deserialize_with = "codec::list")]
     pub queues: Vec<(TopicName, QueueId)>,
 }
 command!(Lock);
@@ -23,6 +25,7 @@ pub struct Unlock {
     /// The client.
     pub client: String,
     /// The queues it gives up.
+    #[serde(deserialize_with = "codec::list")]
     pub queues: Vec<(TopicName, QueueId)>,
 }
 command!(Unlock);

@@ -1,14 +1,14 @@
 //! Snapshots that say what no group can have come to.
 
 use bytes::Bytes;
-use timbermq_types::QueueId;
+use timbermq_types::{GroupConfig, QueueId};
 
 use super::support::*;
 use crate::batch::BatchBuilder;
 use crate::codec::ENVELOPE_BYTES;
 use crate::key::{meta, single, table};
 use crate::retention::{DumpWriter, rows};
-use crate::{Mark, Proposal, PutTopic, Snapshot, SnapshotError, Trim};
+use crate::{Mark, Proposal, PutGroup, PutTopic, Snapshot, SnapshotError, Trim};
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -16,6 +16,7 @@ type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 fn snapshot() -> Snapshot {
     let mut bench = Bench::with_topic("t", 2);
     let message = Message { unique_key: "u".into(), ..Message::default() };
+    bench.run(&[PutGroup { config: GroupConfig::new(group("g")), if_absent: false }.into()]);
     bench.run(&[send("t", 1, &[message])]);
     let mark = bench.run(&[Mark {}.into()]);
     let crate::Effect::Marked(mark) = mark.effects[0] else { panic!("{mark:?}") };
@@ -69,6 +70,9 @@ fn a_snapshot_with_impossible_content_is_refused_and_changes_nothing() {
             *other.last_mut().expect("a queue number") += 1;
             rows.push((other, value));
         }),
+        ("a topic under another's name", |rows| overwrite(rows, &[table::TOPIC], 8, b"u", true)),
+        ("a topic of too many queues", |rows| overwrite(rows, &[table::TOPIC], 9, &[0xff; 4], true)),
+        ("a group under another's name", |rows| overwrite(rows, &[table::GROUP], 8, b"h", true)),
         ("a row twice", |rows| rows.push(rows[0].clone())),
         ("a row that cannot be read", |rows| rows.push((vec![table::TOPIC, b'x', 0], b"nothing".to_vec()))),
         ("a row of a replica's own", |rows| rows.push((vec![table::BLOCK, 0], vec![]))),

@@ -61,6 +61,12 @@ impl Topics {
         load(store, table::TOPIC, |key, value| {
             let topic = keys::decode(key).ok_or("topic key")?;
             let config: TopicConfig = codec::decode(value).map_err(|_| "topic row")?;
+            if config.name != topic {
+                return Err("topic row under another topic's key");
+            }
+            if config.queues() > limits::QUEUES_MAX {
+                return Err("topic row with more queues than a topic can have");
+            }
             topics.map.insert(topic, Arc::new(config));
             Ok(())
         })?;

@@ -323,8 +323,26 @@ fn nesting_is_bounded() {
 
 #[test]
 fn size_is_bounded() {
-    let long = vec![b' '; JSON_MAX_BYTES + 1];
+    let mut long = vec![b' '; JSON_MAX_BYTES + 1];
+    long[..2].copy_from_slice(b"{}");
     assert!(matches!(TopicList::from_json(&long), Err(BodyError::TooLarge { .. })));
+    long.pop();
+    assert_eq!(TopicList::from_json(&long).unwrap(), TopicList::default());
+}
+
+#[test]
+fn codes_are_picked_out_of_whatever_stands_there() {
+    let read = |text: &str| tolerant::codes(&mut serde_json::Deserializer::from_str(text)).unwrap();
+    let codes = read(r#"[1, "-7", 4294967296, "x", 1.5, true, null, [2, [3]], {"a": {"b": 4}}, 8]"#);
+    assert_eq!(codes, [1, -7, 8]);
+    assert!(read("null").is_empty());
+}
+
+#[test]
+fn an_integer_is_a_number_a_text_or_nothing() {
+    let read = |text: &str| tolerant::integer(&mut serde_json::Deserializer::from_str(text)).ok();
+    assert_eq!([read("5"), read("-5"), read(r#"" 6 ""#), read("null")], [Some(5), Some(-5), Some(6), Some(0)]);
+    assert_eq!([read(r#""x""#), read("18446744073709551615"), read("true")], [None, None, None]);
 }
 
 proptest! {

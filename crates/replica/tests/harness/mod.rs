@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use timbermq_commitlog::{CommitLog, LogOptions};
 use timbermq_env::{BoxFuture, Clock, Disk, DiskEntry, DiskFile, DiskSpace, Env, OpenMode, Tasks};
+use timbermq_host::testing::free_ports;
 use timbermq_machine::{Machine, MemoryStore, Proposal, PutGroup, Store, StoreError};
 use timbermq_replica::{Member, NodeAddr, Replica, ReplicaConfig, ReplicaFailure, Timing};
 use timbermq_types::{GroupConfig, GroupName, LogId, Mono, NodeId, Slot, UnixMillis};
@@ -238,12 +238,8 @@ pub struct Cluster {
     pub segment_bytes: u64,
 }
 
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 pub fn member(node: u64, slot: u32) -> Member {
-    let peer_addr = format!("127.0.0.1:{}", free_port());
+    let peer_addr = format!("127.0.0.1:{}", free_ports(1));
     Member { node: NodeId(node), addr: NodeAddr { slot: Slot(slot), peer_addr, broker_addr: format!("b{node}:10911") } }
 }
 

@@ -112,7 +112,9 @@ async fn live(
         }
     };
     if started.send(Ok(replica.clone())).is_err() || stop.await.is_err() {
-        return;
+        // The process is ending over a failure, and with it this thread. The threads of the log may still wait on timers of
+        // this runtime: ending it under them would be a panic, and an abort in place of the exit code.
+        std::future::pending::<()>().await;
     }
     replica.shutdown().await;
     if let Some(last) = log.last() {

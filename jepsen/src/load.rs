@@ -1,0 +1,299 @@
+//! The clients of a run: from the topic that they use to the last message that is read back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Deserialize;
+use timbermq_check::history::{Action, Operation, Outcome};
+use timbermq_client::{Client, RemotingCommand, RequestCode, TopicSettings};
+use timbermq_tests::content;
+use tokio::runtime::Runtime;
+
+use crate::cluster::Status;
+use crate::record::Options;
+use crate::recorder::Recorder;
+use crate::workload::{Bench, QUEUES, SEND_TIMEOUT, Until};
+
+/// How long it may take until the topic is there.
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
+/// How long the cluster may take to serve again after the last fault, for the run to go on at all.
+const SERVE_LIMIT: Duration = Duration::from_secs(60);
+/// The same where a seeded bug is to be found, which has done its work when nothing is served any more.
+const SERVE_LIMIT_WITH_BUG: Duration = Duration::from_secs(15);
+/// How long a group may take to consume what is left.
+const CONSUME_LIMIT: Duration = Duration::from_secs(60);
+/// How long clients may take to end; every request has a shorter timeout, and programs that are clients are ended then.
+const END_LIMIT: Duration = Duration::from_secs(40);
+/// How long it may take until a queue can be read from end to end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+/// Rest between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Most messages in one operation of a drain.
+const DRAIN_PART: usize = 1_000;
+/// Request by which a replica tells its view of the group.
+const GROUP_STATUS: RequestCode = RequestCode(30_001);
+/// How long a replica may take to say it.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// The cluster that clients use.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Name of the broker group.
+    pub group: String,
+    /// NameServers: names in the history and addresses.
+    pub name_servers: Vec<(String, String)>,
+    /// Replicas, likewise.
+    pub replicas: Vec<(String, String)>,
+}
+
+/// The clients and what they need.
+pub struct Load {
+    /// What runs them.
+    pub runtime: Runtime,
+    /// Where they write.
+    pub recorder: Recorder,
+    /// The client of the run itself.
+    pub client: Client,
+    /// Where they live.
+    pub bench: Bench,
+    options: Options,
+    /// Groups that have consumed everything.
+    settled: Vec<String>,
+}
+
+impl Load {
+    /// Clients that do nothing yet.
+    ///
+    /// # Errors
+    /// There is no runtime.
+    pub fn new(options: &Options, target: Target, topic: &str, recorder: &Recorder) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let bench = Bench {
+            runtime: runtime.handle().clone(),
+            recorder: recorder.clone(),
+            target: Arc::new(target),
+            topic: topic.into(),
+            dir: options.dir.join("clients"),
+            seed: options.seed,
+            workload: "",
+            rate: options.rate,
+            clients: options.clients,
+            stop: Arc::new(AtomicBool::new(false)),
+            over: Arc::new(AtomicBool::new(false)),
+            running: Arc::default(),
+            complaints: Arc::default(),
+        };
+        let client = bench.worker("observer").client;
+        let (recorder, options) = (recorder.clone(), options.clone());
+        Ok(Self { runtime, recorder, client, bench, options, settled: Vec::new() })
+    }
+
+    /// Creates the topic, and waits until clients get its route. `meanwhile` is done again and again, here and below.
+    ///
+    /// # Errors
+    /// It takes too long.
+    pub fn make_topic(&self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let settings = TopicSettings { read_queues: QUEUES, write_queues: QUEUES, ..TopicSettings::default() };
+        let (group, topic) = (&self.bench.target.group, &self.bench.topic);
+        let deadline = Instant::now() + BOOT_LIMIT;
+        loop {
+            meanwhile()?;
+            let made = self.runtime.block_on(async {
+                self.client.put_topic(group, topic, &settings).await?;
+                self.client.refresh_route(topic).await
+            });
+            match made {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(anyhow::Error::from(error).context("the cluster did not come up"));
+                }
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// Starts the clients of all workloads.
+    pub fn start(&self) {
+        for workload in self.options.workloads() {
+            workload.start(&Bench { workload: workload.name(), ..self.bench.clone() });
+        }
+    }
+
+    /// Writes to every queue and asks for its end until both work, and notes how long that took.
+    ///
+    /// # Errors
+    /// What `meanwhile` says, or nothing is served, and there is a bug that explains it.
+    pub fn prove_service(&self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let begin = Instant::now();
+        let has_bug = self.options.bug.is_some();
+        let limit = if has_bug { SERVE_LIMIT_WITH_BUG } else { SERVE_LIMIT };
+        let mut worker = self.bench.worker("service");
+        for queue in 0..QUEUES {
+            let invoke = self.recorder.now();
+            let at = self.bench.queue(queue);
+            let served = loop {
+                meanwhile()?;
+                let works = self.runtime.block_on(async {
+                    worker.send(queue).await == Outcome::Ok && worker.client.max_offset(&at).await.is_ok()
+                });
+                if works || begin.elapsed() > limit {
+                    break works;
+                }
+                std::thread::sleep(PAUSE);
+            };
+            let outcome = if served { Outcome::Ok } else { Outcome::Unknown };
+            self.recorder.done(
+                "service",
+                invoke,
+                outcome,
+                Action::Service { topic: self.bench.topic.to_string(), queue },
+            );
+            anyhow::ensure!(served || !has_bug, "with the bug nothing is served any more");
+        }
+        Ok(())
+    }
+
+    /// Ends the clients: first those that write, then, when groups have consumed everything, all others.
+    ///
+    /// # Errors
+    /// A client does not end, or what `meanwhile` says.
+    pub fn end(&mut self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        self.bench.stop.store(true, Ordering::Relaxed);
+        self.wait_for(Until::Stop, meanwhile)?;
+        let workloads = self.options.workloads();
+        let groups: Vec<String> = workloads.iter().filter_map(|workload| workload.consumers(&self.bench)).collect();
+        for group in groups {
+            self.settle(group, meanwhile)?;
+        }
+        self.bench.over.store(true, Ordering::Relaxed);
+        self.wait_for(Until::Over, meanwhile)?;
+        let complaints = self.bench.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        anyhow::ensure!(complaints.is_empty(), "{}", complaints.join("; "));
+        Ok(())
+    }
+
+    /// Waits until all clients of a kind have ended.
+    fn wait_for(&self, until: Until, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let deadline = Instant::now() + END_LIMIT;
+        while self.bench.running[until as usize].load(Ordering::Relaxed) > 0 {
+            anyhow::ensure!(Instant::now() < deadline, "a client's request did not end within {END_LIMIT:?}");
+            meanwhile()?;
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Waits until a group has consumed everything. Requests that nobody waits for any more may still add a message, so the
+    /// ends are looked at again and again.
+    fn settle(&mut self, group: String, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let deadline = Instant::now() + CONSUME_LIMIT;
+        let quiet_from = Instant::now() + SEND_TIMEOUT;
+        loop {
+            meanwhile()?;
+            let consumed = (0..QUEUES).all(|queue| {
+                let at = self.bench.queue(queue);
+                let stored = self.runtime.block_on(self.client.consumer_offset(&group, &at));
+                let max = self.runtime.block_on(self.client.max_offset(&at));
+                match (stored, max) {
+                    (Ok(stored), Ok(max)) => stored.unwrap_or(0) >= max,
+                    _ => false,
+                }
+            });
+            if consumed && Instant::now() > quiet_from {
+                self.settled.push(group);
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                eprintln!("group {group} did not consume everything within {CONSUME_LIMIT:?}");
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Reads every queue from end to end on every replica.
+    ///
+    /// # Errors
+    /// One cannot be read, or what `meanwhile` says.
+    pub fn drain(&mut self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        for (name, addr) in &self.bench.target.replicas {
+            for queue in 0..QUEUES {
+                let deadline = Instant::now() + DRAIN_LIMIT;
+                while !self.runtime.block_on(drain_queue(&self.client, &self.bench, (name, addr), queue)) {
+                    let topic = &self.bench.topic;
+                    anyhow::ensure!(
+                        Instant::now() < deadline,
+                        "{topic}/{queue} cannot be read from end to end on {name}"
+                    );
+                    meanwhile()?;
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+        let now = self.recorder.now();
+        for group in std::mem::take(&mut self.settled) {
+            let settled = Action::Settled { group, topic: self.bench.topic.to_string() };
+            self.recorder.push(Operation::new("observer".to_owned(), now, now, settled));
+        }
+        Ok(())
+    }
+
+    /// Names the run and its replicas in the history, and gives up what may still be under way.
+    pub fn close(self, id: String) {
+        let replicas = self.bench.target.replicas.iter().map(|(name, _)| name.clone()).collect();
+        let end = self.recorder.now();
+        self.recorder.push(Operation::new("observer".to_owned(), 0, end, Action::Run { id, replicas }));
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+/// Asks a replica what it is; none when it does not answer in time.
+pub async fn ask_status(client: &Client, addr: &str) -> Option<Status> {
+    #[derive(Deserialize)]
+    struct Told {
+        role: String,
+        term: u64,
+    }
+    let answer = client.call(addr, RemotingCommand::request(GROUP_STATUS), STATUS_TIMEOUT).await.ok()?;
+    let told: Told = serde_json::from_slice(&answer.body).ok()?;
+    Some(Status { role: told.role, term: told.term })
+}
+
+/// Reads a queue from end to end on one replica. False when that did not work; then nothing is written down.
+async fn drain_queue(client: &Client, bench: &Bench, (name, addr): (&str, &str), queue: u32) -> bool {
+    let (recorder, at) = (&bench.recorder, bench.queue(queue));
+    let unsigned = |offset: i64| u64::try_from(offset).unwrap_or(0);
+    let invoke = recorder.now();
+    // An offset that cannot be there is answered with the bounds.
+    let Ok(probe) = client.pull_at(addr, &at, i64::MAX / 2, 1).await else { return false };
+    let (min, max) = (unsigned(probe.min), unsigned(probe.max));
+    let mut parts: Vec<Vec<_>> = vec![Vec::new()];
+    let mut from = min;
+    while from < max {
+        let offset = i64::try_from(from).unwrap_or(i64::MAX);
+        let Ok(pulled) = client.pull_at(addr, &at, offset, 64).await else { return false };
+        if pulled.status != timbermq_client::PullStatus::Found {
+            return false;
+        }
+        for found in pulled.messages.iter().map(content::found) {
+            match parts.last_mut() {
+                Some(part) if part.len() < DRAIN_PART => part.push(found),
+                _ => parts.push(vec![found]),
+            }
+        }
+        from = unsigned(pulled.next);
+    }
+    // Each part begins where the one before ends, the last ends with the queue.
+    let begins: Vec<u64> =
+        parts.iter().enumerate().map(|(n, part)| if n == 0 { min } else { part[0].offset }).collect();
+    let returned = recorder.now();
+    for (n, messages) in parts.into_iter().enumerate() {
+        let (from, to) = (begins[n], begins.get(n + 1).copied().unwrap_or(max));
+        let action = Action::Drain { pass: 0, topic: bench.topic.to_string(), queue, min, max, from, to, messages };
+        let operation = Operation::new("observer".to_owned(), invoke, returned, action);
+        recorder.push(Operation { node: Some(name.to_owned()), ..operation });
+    }
+    true
+}

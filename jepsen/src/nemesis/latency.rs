@@ -1,0 +1,97 @@
+//! Packets are late, or arrive in another order.
+
+use anyhow::Result;
+use timbermq_check::history::FaultKind;
+use timbermq_tests::dice::Dice;
+
+use super::{Nemesis, Strike};
+use crate::cluster::{Cluster, Settings};
+use crate::hub::{self, Weather};
+
+/// Everything between machines is late.
+pub(super) struct Latency;
+
+impl Nemesis for Latency {
+    fn name(&self) -> &'static str {
+        "latency"
+    }
+
+    fn about(&self) -> &'static str {
+        "packets between machines are 10 to 400 ms late, and up to as much again by chance, but in order"
+    }
+
+    fn kind(&self) -> FaultKind {
+        FaultKind::Network
+    }
+
+    fn lasts(&self) -> (u64, u64) {
+        (2_000, 8_000)
+    }
+
+    fn missing(&self) -> Option<String> {
+        hub::missing()
+    }
+
+    fn fit(&self, settings: &mut Settings) {
+        settings.has_hub = true;
+    }
+
+    fn strike(&self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<Strike>> {
+        // Below an election timeout and above it.
+        let delay_ms = [10, 50, 100, 200, 400][dice.index(5)];
+        let jitter_ms = dice.range(1, delay_ms + 1);
+        let detail = format!("packets {delay_ms} to {} ms late", delay_ms + jitter_ms);
+        Ok(Some(between_machines(cluster, detail, Weather { delay_ms, jitter_ms, ..Weather::default() })?))
+    }
+
+    fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
+        strike.cut.map_or(Ok(()), |cut| cluster.heal(cut))
+    }
+}
+
+/// Packets overtake each other, and some arrive twice.
+pub(super) struct Reorder;
+
+impl Nemesis for Reorder {
+    fn name(&self) -> &'static str {
+        "reorder"
+    }
+
+    fn about(&self) -> &'static str {
+        "10 to 50 of a hundred packets between machines are overtaken by later ones, 1 to 10 arrive twice"
+    }
+
+    fn kind(&self) -> FaultKind {
+        FaultKind::Network
+    }
+
+    fn lasts(&self) -> (u64, u64) {
+        (2_000, 8_000)
+    }
+
+    fn missing(&self) -> Option<String> {
+        hub::missing()
+    }
+
+    fn fit(&self, settings: &mut Settings) {
+        settings.has_hub = true;
+    }
+
+    fn strike(&self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<Strike>> {
+        let (overtaken, repeated) = (dice.range(10, 51), dice.range(1, 11));
+        let detail = format!("{overtaken} % of packets overtaken, {repeated} % twice");
+        let jitter_ms = dice.range(5, 61);
+        Ok(Some(between_machines(cluster, detail, Weather { delay_ms: 0, jitter_ms, overtaken, repeated })?))
+    }
+
+    fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
+        strike.cut.map_or(Ok(()), |cut| cluster.heal(cut))
+    }
+}
+
+fn between_machines(cluster: &mut Cluster, detail: String, weather: Weather) -> Result<Strike> {
+    let cut = cluster.spoil(weather)?;
+    let targets: Vec<usize> = (0..cluster.nodes.len()).collect();
+    let names = cluster.names(&targets);
+    Ok(Strike { detail, targets, names, cut: Some(cut), ..Strike::default() })
+}
