@@ -427,7 +427,7 @@ mod tests {
     #[test]
     fn selects_steps() {
         assert_eq!(selected(&[]), names());
-        let black_box = ["clients", "failover", "planted"];
+        let black_box = ["clients", "failover", "jepsen", "planted"];
         let others: Vec<_> = names().into_iter().filter(|name| !black_box.contains(name)).collect();
         assert_eq!(selected(&["--quick"]), others);
         assert_eq!(selected(&["--only", "failover", "--only", "fmt"]), ["fmt", "failover"]);
