@@ -411,7 +411,12 @@ fn jepsen(ready: &Ready, limit: Duration) -> Result<Outcome> {
         return Ok(Outcome::Skipped("no sandbox can be made on this machine"));
     }
     let suite = ["suite", "--budget", "4m", "--time", "15", "--seed", "2", "--json"];
-    figures(ready, "jepsen", &mut command(&suite)?, limit)
+    let finished = watch(&mut command(&suite)?, limit)?;
+    // A fault that had nothing to hit on this machine at this speed is no verdict in either direction.
+    if finished.status.code() == Some(2) {
+        return Ok(Outcome::Skipped("a run came to no verdict: see above"));
+    }
+    Ok(Outcome::Ran { success: finished.status.success(), totals: finished.totals })
 }
 
 fn planted(ready: &Ready, limit: Duration) -> Result<Outcome> {
