@@ -95,17 +95,7 @@ impl Hub {
     /// A hub without ports.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let state = State {
-            ports: Vec::new(),
-            cuts: BTreeSet::new(),
-            loss: 0,
-            weather: Weather::default(),
-            waiting: BinaryHeap::new(),
-            last_due: std::collections::BTreeMap::new(),
-            sent: 0,
-            dice: Dice::of(seed, "hub"),
-        };
-        let state = Arc::new((Mutex::new(state), Condvar::new()));
+        let state = Arc::new((Mutex::new(State::new(seed)), Condvar::new()));
         let timer = Arc::clone(&state);
         std::thread::spawn(move || deliver_when_due(&timer));
         Self { state }
@@ -194,6 +184,20 @@ fn deliver_when_due(state: &(Mutex<State>, Condvar)) {
 }
 
 impl State {
+    /// Fair weather, and nobody connected.
+    fn new(seed: u64) -> Self {
+        Self {
+            ports: Vec::new(),
+            cuts: BTreeSet::new(),
+            loss: 0,
+            weather: Weather::default(),
+            waiting: BinaryHeap::new(),
+            last_due: std::collections::BTreeMap::new(),
+            sent: 0,
+            dice: Dice::of(seed, "hub"),
+        }
+    }
+
     /// To which ports a packet goes, and when; none for at once.
     fn ways(&mut self, from: usize, packet: &[u8], now: Instant) -> Vec<(usize, Option<Instant>)> {
         // Version 4, and the destination in bytes 16 to 19.
@@ -294,16 +298,7 @@ mod tests {
     fn state() -> State {
         let port =
             |last| Port { ip: Ipv4Addr::new(10, 77, 0, last), device: Arc::new(File::open("/dev/null").unwrap()) };
-        State {
-            ports: vec![port(254), port(1), port(2)],
-            cuts: BTreeSet::new(),
-            loss: 0,
-            weather: Weather::default(),
-            waiting: BinaryHeap::new(),
-            last_due: std::collections::BTreeMap::new(),
-            sent: 0,
-            dice: Dice::of(1, "hub"),
-        }
+        State { ports: vec![port(254), port(1), port(2)], ..State::new(1) }
     }
 
     fn packet(to: u8) -> [u8; 20] {

@@ -58,17 +58,12 @@ enum Command {
     Sandbox,
 }
 
+/// What clients do, for how long and how fast.
 #[derive(clap::Args, Clone, Debug)]
-struct RunArgs {
+struct LoadArgs {
     /// Workloads, one or several.
     #[arg(long, value_delimiter = ',', default_value = "queue")]
     workload: Vec<String>,
-    /// Nemeses, none or several.
-    #[arg(long, value_delimiter = ',')]
-    nemesis: Vec<String>,
-    /// Replicas: 1, 3 or 5.
-    #[arg(long, default_value_t = 3)]
-    nodes: usize,
     /// Seconds under load.
     #[arg(long, default_value_t = 60)]
     time: u64,
@@ -78,6 +73,18 @@ struct RunArgs {
     /// Clients of a workload; each has at most one request under way.
     #[arg(long, default_value_t = 10)]
     clients: u32,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+struct RunArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Nemeses, none or several.
+    #[arg(long, value_delimiter = ',')]
+    nemesis: Vec<String>,
+    /// Replicas: 1, 3 or 5.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
     /// Seed of schedule, victims and loads.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -109,18 +116,8 @@ struct AttachArgs {
     /// The broker group, if there are several.
     #[arg(long)]
     group: Option<String>,
-    /// Workloads, one or several.
-    #[arg(long, value_delimiter = ',', default_value = "queue")]
-    workload: Vec<String>,
-    /// Seconds under load.
-    #[arg(long, default_value_t = 60)]
-    time: u64,
-    /// Operations a second of all clients of a workload together.
-    #[arg(long, default_value_t = 200)]
-    rate: u32,
-    /// Clients of a workload; each has at most one request under way.
-    #[arg(long, default_value_t = 10)]
-    clients: u32,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Seed of the loads.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -293,18 +290,18 @@ fn conclude(finished: &Finished, json: bool) -> Result<ExitCode> {
 }
 
 fn attach(args: &AttachArgs) -> Result<ExitCode> {
-    known_workloads(&args.workload)?;
+    known_workloads(&args.load.workload)?;
     let name_servers: Vec<String> = args.namesrv.split(';').map(str::to_owned).collect();
     let target = attach::find(&name_servers, args.group.as_deref())?;
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
     let topic = args.topic.clone().unwrap_or_else(|| format!("jepsen-{since_1970}"));
     let options = Options {
-        workloads: args.workload.clone(),
+        workloads: args.load.workload.clone(),
         nemeses: Vec::new(),
         nodes: target.replicas.len(),
-        seconds: args.time,
-        rate: args.rate,
-        clients: args.clients,
+        seconds: args.load.time,
+        rate: args.load.rate,
+        clients: args.load.clients,
         seed: args.seed,
         binary: PathBuf::new(),
         bug: None,
@@ -398,7 +395,7 @@ fn code(verdict: &Verdict) -> ExitCode {
 }
 
 fn options(args: &RunArgs) -> Result<Options> {
-    known_workloads(&args.workload)?;
+    known_workloads(&args.load.workload)?;
     for name in &args.nemesis {
         let Some(nemesis) = nemesis::named(name) else { bail!("no nemesis is called {name:?}; `list` names them") };
         if let Some(why) = nemesis.missing() {
@@ -410,12 +407,12 @@ fn options(args: &RunArgs) -> Result<Options> {
     anyhow::ensure!(unique.len() == args.nemesis.len(), "a nemesis is named twice");
     let binary = args.binary.canonicalize().with_context(|| format!("the binary {}", args.binary.display()))?;
     Ok(Options {
-        workloads: args.workload.clone(),
+        workloads: args.load.workload.clone(),
         nemeses: args.nemesis.clone(),
         nodes: args.nodes,
-        seconds: args.time,
-        rate: args.rate,
-        clients: args.clients,
+        seconds: args.load.time,
+        rate: args.load.rate,
+        clients: args.load.clients,
         seed: args.seed,
         binary,
         bug: args.bug.clone(),
@@ -490,8 +487,9 @@ mod tests {
         let Command::Run(args) = Args::parse_from(line.split_whitespace()).command else { panic!("no run") };
         let command = options(&args).unwrap().command();
         let Command::Run(again) = Args::parse_from(command.split_whitespace()).command else { panic!("no run") };
-        assert_eq!((args.workload, args.nemesis, args.settings), (again.workload, again.nemesis, again.settings));
-        assert_eq!((args.nodes, args.time, args.rate), (again.nodes, again.time, again.rate));
-        assert_eq!((args.clients, args.seed, args.bug), (again.clients, again.seed, again.bug));
+        assert_eq!((args.load.workload, args.nemesis), (again.load.workload, again.nemesis));
+        assert_eq!(args.settings, again.settings);
+        assert_eq!((args.nodes, args.load.time, args.load.rate), (again.nodes, again.load.time, again.load.rate));
+        assert_eq!((args.load.clients, args.seed, args.bug), (again.load.clients, again.seed, again.bug));
     }
 }

@@ -49,11 +49,13 @@ pub trait Nemesis: Sync {
     /// # Errors
     /// The system refuses: then the run says nothing.
     fn strike(&self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<Strike>>;
-    /// Takes it back.
+    /// Takes it back. What is in the network alone needs nothing more than the end of its cut.
     ///
     /// # Errors
     /// The system refuses: then the run says nothing.
-    fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()>;
+    fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
+        strike.cut.map_or(Ok(()), |cut| cluster.heal(cut))
+    }
 }
 
 /// A fault at work.
@@ -115,6 +117,13 @@ fn victims(cluster: &Cluster, dice: &mut Dice) -> Vec<usize> {
         6..9 => others.into_iter().take(1).collect(),
         _ => std::iter::once(leader).chain(others).take((count / 2).max(1)).collect(),
     }
+}
+
+/// A strike on the network between all replicas.
+fn between_all(cluster: &Cluster, detail: String, cut: u64) -> Strike {
+    let targets: Vec<usize> = (0..cluster.nodes.len()).collect();
+    let names = cluster.names(&targets);
+    Strike { detail, targets, names, cut: Some(cut), ..Strike::default() }
 }
 
 /// A strike on replicas, if there are any.

@@ -1,13 +1,13 @@
 //! A NameServer and the replicas of one broker group as real processes on loopback.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use timbermq_host::testing::free_ports;
 
 /// One process of the cluster.
 struct Process {
@@ -64,11 +64,11 @@ impl Cluster {
     /// No free ports, or a process that cannot be started.
     pub fn start(binary: &Path, options: &Options) -> Result<Self> {
         std::fs::create_dir_all(&options.dir)?;
-        let namesrv_port = free_ports(1)?;
+        let namesrv_port = free_ports(1);
         let mut bases = Vec::new();
         for _ in 0..options.replicas {
             // Old clients use the port two below the broker's.
-            bases.push(free_ports(4)? + 2);
+            bases.push(free_ports(4) + 2);
         }
         let brokers: Vec<String> = bases.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let members: Vec<String> = bases
@@ -287,22 +287,6 @@ fn spawn(binary: &Path, plant: Option<&str>, process: &mut Process) -> Result<()
     let child = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
     process.child = Some(child);
     Ok(())
-}
-
-/// The first of `n` neighbouring ports that were free a moment ago. Ports of this process's range of choice are not the
-/// ones that the system hands out by itself.
-pub(crate) fn free_ports(n: u16) -> Result<u16> {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    for _ in 0..2_000 {
-        let step = NEXT.fetch_add(n, Ordering::Relaxed);
-        let spread = u16::try_from(std::process::id() % 97).unwrap_or(0) * 100;
-        let port = 12_000 + (spread + step) % 18_000;
-        if (port..port + n).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return Ok(port);
-        }
-    }
-    bail!("no {n} free neighbouring ports on loopback")
 }
 
 /// The last lines of a log file.

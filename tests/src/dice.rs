@@ -1,14 +1,16 @@
 //! Seeded chance: the same seed gives the same moments, victims and payloads.
 
-/// A small seeded generator (splitmix64).
+use timbermq_check::selftest;
+
+/// The checkers' generator, with what loads and faults draw from it.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Dice(selftest::Dice);
 
 impl Dice {
     /// The generator of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(selftest::Dice::new(seed))
     }
 
     /// The generator of `consumer` under a seed: each has its own, so that one that draws more does not shift the others.
@@ -17,21 +19,17 @@ impl Dice {
         let name = consumer
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        Self(Self(seed).next_u64() ^ name)
+        Self::new(Self::new(seed).next_u64() ^ name)
     }
 
     /// 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// Below `bound`; 0 when that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next_u64() % bound.max(1)
+        self.0.below(bound)
     }
 
     /// In `from..to`; `from` when that is empty.
@@ -41,7 +39,7 @@ impl Dice {
 
     /// True in so many of 100 cases.
     pub fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
+        self.0.chance(chance)
     }
 
     /// An index below `len`; 0 when that is 0.

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::admin::Admin;
-use crate::cluster::{Cluster, Options, ended_within, free_ports};
+use timbermq_host::testing::free_ports;
+
+use crate::cluster::{Cluster, Options, ended_within};
 use crate::matrix::{Bench, Row};
 use crate::stock::{STOCK, clients_dir};
 
@@ -104,7 +106,7 @@ fn java() -> Result<&'static crate::stock::Stock> {
 /// place back there.
 fn behind_a_stock_namesrv(binary: &Path, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir)?;
-    let port = free_ports(1)?;
+    let port = free_ports(1);
     let namesrv = format!("127.0.0.1:{port}");
     let args = ["namesrv".to_owned(), port.to_string(), dir.join("namesrv").display().to_string()];
     let _server = StockServer::start(&args)?;
@@ -137,7 +139,7 @@ fn stock_broker_behind_ours(binary: &Path, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     let options = Options { replicas: 0, ..Options::in_dir(dir.join("cluster")) };
     let cluster = Cluster::start(binary, &options)?;
-    let port = free_ports(4)? + 2;
+    let port = free_ports(4) + 2;
     let args = ["broker".to_owned(), cluster.namesrv(), port.to_string(), dir.join("broker").display().to_string()];
     let _server = StockServer::start(&args)?;
     let admin = Admin::new(&cluster.namesrv())?;

@@ -160,11 +160,11 @@ impl Handler for Dispatch {
 
 async fn answer(context: &Context, call: &Call, place: Place) -> RemotingCommand {
     let here = place == Place::Here || context.is_leader();
-    let served = if here { serve(context, call).await } else { forward::forward(context, call).await };
+    let served = if here { serve(context, call, place).await } else { forward::forward(context, call).await };
     // Nothing was proposed where no leader was found, so the other way may be tried once: roles change in between.
     let served = match served {
         Err(Failure::NoLeader) if place != Place::Here && here => forward::forward(context, call).await,
-        Err(Failure::NoLeader) if place != Place::Here && context.is_leader() => serve(context, call).await,
+        Err(Failure::NoLeader) if place != Place::Here && context.is_leader() => serve(context, call, place).await,
         served => served,
     };
     served.unwrap_or_else(|failure| {

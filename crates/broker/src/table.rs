@@ -29,13 +29,12 @@ macro_rules! request_table {
             }
         }
 
-        /// Serves a request on this replica.
-        pub(crate) async fn serve(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
-            let code = call.request.request_code();
-            if place(code) == Some(Place::Confirmed) {
+        /// Serves a request, whose place this is, on this replica.
+        pub(crate) async fn serve(context: &Context, call: &Call, place: Place) -> Result<RemotingCommand, Failure> {
+            if place == Place::Confirmed {
                 context.barrier().await?;
             }
-            match code {
+            match call.request.request_code() {
                 $($code => Box::pin($handler(context, call)).await,)*
                 other => Err(Failure::unsupported(other)),
             }

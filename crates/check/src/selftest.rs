@@ -29,13 +29,18 @@ impl Dice {
         Self(seed)
     }
 
-    /// A number below `limit`, or 0 if that is 0.
-    pub fn below(&mut self, limit: u64) -> u64 {
+    /// 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit.max(1)
+        z ^ (z >> 31)
+    }
+
+    /// A number below `limit`, or 0 if that is 0.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next_u64() % limit.max(1)
     }
 
     /// True in so many of 100 cases.

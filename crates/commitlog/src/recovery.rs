@@ -219,6 +219,7 @@ fn believable_seal(
             && hard.mark.is_none_or(|(position, crc)| position != seal.end || crc == seal.last_crc)
             && seal.first.index.0 == segment.header.first_index
             && seal.terms.first() == Some(&seal.first)
+            && seal.terms.last().is_some_and(|start| start.term == seal.last.term && start.index <= seal.last.index)
             && seal
                 .marks
                 .first()

@@ -165,3 +165,38 @@ fn look_behind(segment: &Segment, map: &SegmentMap, next: u64, hard: &HardState)
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use timbermq_env::OpenMode;
+    use timbermq_types::LogIndex;
+
+    use super::*;
+    use crate::EntryKind;
+    use crate::frame::{self, Context};
+    use crate::segment::SegmentHeader;
+
+    #[test]
+    fn a_frame_that_ends_with_the_file_is_found_behind_the_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let env = timbermq_host::env_on(runtime.handle().clone());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let hard = HardState { epoch: 3, ..HardState::default() };
+        let header =
+            SegmentHeader { group: 1, base: 0, first_index: 0, prev: None, prev_crc: 0, epoch: 3, generation: 5 };
+        let (mut bytes, seed) = header.encode();
+        // Of the file there is only this entry, whose predecessor is missing.
+        let context = Context { seed, prev: 9, behind: 0, epoch: 3 };
+        frame::encode(&mut bytes, LogId::new(Term(1), LogIndex(7)), EntryKind::Blank, &[], &context);
+        std::fs::File::create(&path).unwrap().write_all(&bytes).unwrap();
+        let file = env.disk.open(&path, OpenMode::Read).unwrap();
+        let segment = Arc::new(Segment { header, seed, path, file: file.into() });
+        let found = look_behind(&segment, &SegmentMap::empty(Arc::clone(&segment)), 7, &hard).unwrap();
+        assert_eq!((found.end, found.proof), (FRAME_HEADER_BYTES as u64, None));
+        let later = look_behind(&segment, &SegmentMap::empty(Arc::clone(&segment)), 8, &hard).unwrap();
+        assert_eq!(later.end, 0, "an entry from before the end is none behind it");
+    }
+}

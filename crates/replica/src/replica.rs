@@ -34,7 +34,7 @@ use crate::peer::server::{CONNECTIONS_MAX, PeerServer};
 use crate::peer::suspicion::{Raft, Suspicion};
 use crate::proposer::{self, ProposeError, Proposer, ProposerOptions, forward_error, write_error};
 use crate::race::{Either, race};
-use crate::raft::{self, Group};
+use crate::raft::{self, Group, StoredMembership};
 use crate::retention::RetentionDriver;
 use crate::role::{self, Role, RoleWatch};
 use crate::snapshot_file;
@@ -411,8 +411,8 @@ impl Replica {
         if !is_leader {
             return Err(ProposeError::NotLeader { leader }.into());
         }
-        if let Some((_, member)) = members_of(raft).into_iter().find(|(node, _)| *node == new.node) {
-            return Ok(member.incarnation);
+        if let Some(incarnation) = incarnation_of(raft, new.node) {
+            return Ok(incarnation);
         }
         let since = env.mono();
         loop {
@@ -612,11 +612,19 @@ impl Replica {
     }
 }
 
+fn membership_of(raft: &Raft) -> Arc<StoredMembership> {
+    let metrics = raft.metrics();
+    Arc::clone(&metrics.borrow_watched().membership_config)
+}
+
+/// Which incarnation the membership demands of `node`; `None` when it is no member.
+pub(crate) fn incarnation_of(raft: &Raft, node: NodeId) -> Option<u64> {
+    membership_of(raft).membership().get_node(&node.0).map(|member| member.incarnation)
+}
+
 /// Everybody in the group, with addresses.
 pub(crate) fn members_of(raft: &Raft) -> Vec<(NodeId, GroupMember)> {
-    let metrics = raft.metrics();
-    let membership = Arc::clone(&metrics.borrow_watched().membership_config);
-    membership.nodes().map(|(node, member)| (NodeId(*node), member.clone())).collect()
+    membership_of(raft).nodes().map(|(node, member)| (NodeId(*node), member.clone())).collect()
 }
 
 /// The machine, brought to the snapshot when its store is empty although the log was purged: somebody deleted the index.

@@ -130,7 +130,7 @@ fn figure(results: &dyn Fn(&str) -> Value, name: &str) -> String {
     value.pointer(&format!("/{pointer}")).map_or_else(|| MISSING.to_owned(), number)
 }
 
-/// A number as people read it.
+/// A number as people read it; of a list, how long it is.
 pub(crate) fn number(value: &Value) -> String {
     match value {
         Value::Number(number) if number.is_u64() || number.as_f64().is_some_and(|n| n.fract() == 0.0) => {
@@ -145,6 +145,7 @@ pub(crate) fn number(value: &Value) -> String {
             text
         }
         Value::String(text) => text.clone(),
+        Value::Array(items) => items.len().to_string(),
         other => other.to_string(),
     }
 }
@@ -217,10 +218,12 @@ mod tests {
 
     #[test]
     fn figures_come_from_the_results_or_are_said_to_be_missing() {
-        let results =
-            |file: &str| if file == "sim" { json!({"seeds": 1_234_567, "a": {"b": "c"}}) } else { Value::Null };
+        let results = |file: &str| {
+            if file == "sim" { json!({"seeds": 1_234_567, "a": {"b": "c"}, "list": ["x", "y"]}) } else { Value::Null }
+        };
         assert_eq!(figure(&results, "sim/seeds"), "1 234 567");
         assert_eq!(figure(&results, "sim/a/b"), "c");
+        assert_eq!(figure(&results, "sim/list"), "2");
         assert_eq!(figure(&results, "nosuch/seeds"), MISSING);
     }
 

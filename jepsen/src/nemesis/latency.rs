@@ -4,7 +4,7 @@ use anyhow::Result;
 use timbermq_check::history::FaultKind;
 use timbermq_tests::dice::Dice;
 
-use super::{Nemesis, Strike};
+use super::{Nemesis, Strike, between_all};
 use crate::cluster::{Cluster, Settings};
 use crate::hub::{self, Weather};
 
@@ -41,11 +41,8 @@ impl Nemesis for Latency {
         let delay_ms = [10, 50, 100, 200, 400][dice.index(5)];
         let jitter_ms = dice.range(1, delay_ms + 1);
         let detail = format!("packets {delay_ms} to {} ms late", delay_ms + jitter_ms);
-        Ok(Some(between_machines(cluster, detail, Weather { delay_ms, jitter_ms, ..Weather::default() })?))
-    }
-
-    fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
-        strike.cut.map_or(Ok(()), |cut| cluster.heal(cut))
+        let cut = cluster.spoil(Weather { delay_ms, jitter_ms, ..Weather::default() })?;
+        Ok(Some(between_all(cluster, detail, cut)))
     }
 }
 
@@ -81,17 +78,7 @@ impl Nemesis for Reorder {
         let (overtaken, repeated) = (dice.range(10, 51), dice.range(1, 11));
         let detail = format!("{overtaken} % of packets overtaken, {repeated} % twice");
         let jitter_ms = dice.range(5, 61);
-        Ok(Some(between_machines(cluster, detail, Weather { delay_ms: 0, jitter_ms, overtaken, repeated })?))
+        let cut = cluster.spoil(Weather { delay_ms: 0, jitter_ms, overtaken, repeated })?;
+        Ok(Some(between_all(cluster, detail, cut)))
     }
-
-    fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
-        strike.cut.map_or(Ok(()), |cut| cluster.heal(cut))
-    }
-}
-
-fn between_machines(cluster: &mut Cluster, detail: String, weather: Weather) -> Result<Strike> {
-    let cut = cluster.spoil(weather)?;
-    let targets: Vec<usize> = (0..cluster.nodes.len()).collect();
-    let names = cluster.names(&targets);
-    Ok(Strike { detail, targets, names, cut: Some(cut), ..Strike::default() })
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use timbermq_check::history::FaultKind;
 use timbermq_tests::dice::Dice;
 
-use super::{Nemesis, Strike};
+use super::{Nemesis, Strike, between_all};
 use crate::cluster::Cluster;
 use crate::namespace::firewall_missing;
 
@@ -35,18 +35,6 @@ impl Nemesis for Loss {
     fn strike(&self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<Strike>> {
         let percent = u32::try_from(dice.range(5, 31)).unwrap_or(5);
         let cut = cluster.lose(percent)?;
-        let targets: Vec<usize> = (0..cluster.nodes.len()).collect();
-        let names = cluster.names(&targets);
-        Ok(Some(Strike {
-            detail: format!("{percent} % of packets lost"),
-            targets,
-            names,
-            cut: Some(cut),
-            ..Strike::default()
-        }))
-    }
-
-    fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
-        strike.cut.map_or(Ok(()), |cut| cluster.heal(cut))
+        Ok(Some(between_all(cluster, format!("{percent} % of packets lost"), cut)))
     }
 }

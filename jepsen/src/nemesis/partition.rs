@@ -90,10 +90,6 @@ impl Nemesis for Partition {
             ..Strike::default()
         }))
     }
-
-    fn heal(&self, cluster: &mut Cluster, strike: &Strike) -> Result<()> {
-        strike.cut.map_or(Ok(()), |cut| cluster.heal(cut))
-    }
 }
 
 /// Both directions between each of one side and each of the other.

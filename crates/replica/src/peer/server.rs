@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
-use openraft::async_runtime::watch::WatchReceiver;
 use timbermq_bugs::{Bug, planted};
 use timbermq_commitlog::CommitLog;
 use timbermq_env::{Connection, Env, Listener};
@@ -26,6 +25,7 @@ use crate::peer::snapshot::Incoming;
 use crate::peer::suspicion::{Raft, Suspicion};
 use crate::race::{Either, race};
 use crate::raft;
+use crate::replica::incarnation_of;
 use crate::state_machine::RaftSnapshot;
 
 /// Connections served at a time. A group has a handful of replicas with a handful of connections each.
@@ -261,13 +261,6 @@ impl PeerServer {
             log_bytes: self.log.end_position().0.saturating_sub(self.log.first_position().0),
         }
     }
-}
-
-/// Which incarnation the membership demands of `node`.
-fn incarnation_of(raft: &Raft, node: NodeId) -> Option<u64> {
-    let metrics = raft.metrics();
-    let membership = Arc::clone(&metrics.borrow_watched().membership_config);
-    membership.membership().get_node(&node.0).map(|member| member.incarnation)
 }
 
 /// How a connection ended without an error.

@@ -5,12 +5,12 @@
 //! a short random wait. Leases only avoid needless elections here: reads are confirmed by a round to a majority, so
 //! dropping a lease early can cost an election, never a wrong answer.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use timbermq_env::Env;
-use timbermq_sync::Turn;
 use timbermq_types::NodeId;
 
 use crate::peer::book::PeerBook;
@@ -36,24 +36,64 @@ pub(crate) struct Suspicion {
     env: Env,
     raft: Raft,
     book: Arc<PeerBook>,
-    busy: Arc<Turn>,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+/// Whose loss is being looked into, and whether another connection to it was lost meanwhile. Each is looked into by itself:
+/// somebody else's lost connection must not hide the leader's.
+#[derive(Debug, Default)]
+struct UnderWay(BTreeMap<NodeId, bool>);
+
+impl UnderWay {
+    /// Whether to begin; if not, whoever is at it will look again.
+    fn begin(&mut self, node: NodeId) -> bool {
+        match self.0.get_mut(&node) {
+            Some(again) => {
+                *again = true;
+                false
+            }
+            None => self.0.insert(node, false).is_none(),
+        }
+    }
+
+    /// Whether that was all.
+    fn end(&mut self, node: NodeId) -> bool {
+        match self.0.get_mut(&node) {
+            Some(again) if *again => {
+                *again = false;
+                false
+            }
+            _ => {
+                self.0.remove(&node);
+                true
+            }
+        }
+    }
 }
 
 impl Suspicion {
     pub fn new(env: Env, raft: Raft, book: Arc<PeerBook>) -> Self {
-        Self { env, raft, book, busy: Arc::default() }
+        Self { env, raft, book, under_way: Arc::default() }
     }
 
     /// To be told that a connection from `node` was closed by the other end.
     pub fn connection_lost(&self, node: NodeId) {
-        if !self.busy.take() {
+        if !self.under_way().begin(node) {
             return;
         }
         let this = self.clone();
         self.env.spawn("peer.suspicion", async move {
-            this.investigate(node).await;
-            this.busy.give_back();
+            loop {
+                this.investigate(node).await;
+                if this.under_way().end(node) {
+                    return;
+                }
+            }
         });
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The vote for `node` while it leads, and its address.
@@ -66,6 +106,13 @@ impl Suspicion {
         let (vote, member) = state.await.ok()?;
         let leads = vote.committed && vote.leader_id.voted_for == node.0 && node != self.book.me().node;
         leads.then(|| member.map(|member| (vote, self.book.target(node, &member).addr)))?
+    }
+
+    /// Whether somebody leads after `vote`. A vote that nobody has won yet is not enough: where two asked at the same moment,
+    /// each has its own vote, and nobody would go on before the timers do.
+    async fn is_over(&self, vote: RaftVote) -> bool {
+        let now = self.raft.with_raft_state(|state| *state.vote_ref()).await;
+        now.map_or(true, |now| now.committed && now != vote)
     }
 
     async fn investigate(&self, node: NodeId) {
@@ -82,14 +129,14 @@ impl Suspicion {
             }
             let wait = 10 + self.env.random_below(40) + attempt as u64 * self.env.random_below(100);
             self.env.sleep(Duration::from_millis(wait)).await;
-            if self.led_by(node).await.is_none() {
+            if self.is_over(vote).await {
                 return; // somebody was faster
             }
             if self.raft.trigger().elect(true).await.is_err() {
                 return;
             }
             self.env.sleep(Duration::from_millis(100)).await;
-            if self.led_by(node).await.is_none_or(|(now, _)| now != vote) {
+            if self.is_over(vote).await {
                 return;
             }
         }
@@ -123,6 +170,19 @@ mod tests {
         let gone = runtime.block_on(process_is_gone(&timbermq_host::env_on(runtime.handle().clone()), &addr));
         accepting.join().unwrap();
         gone
+    }
+
+    #[test]
+    fn each_lost_connection_is_looked_into_and_none_hides_anothers() {
+        let (leader, other) = (NodeId(1), NodeId(2));
+        let mut under_way = UnderWay::default();
+        assert!(under_way.begin(other));
+        assert!(under_way.begin(leader), "while the other is looked into");
+        assert!(!under_way.begin(leader), "somebody is at it");
+        assert!(under_way.end(other));
+        assert!(!under_way.end(leader), "it was lost again meanwhile");
+        assert!(under_way.end(leader));
+        assert!(under_way.begin(leader) && under_way.begin(other), "from the beginning");
     }
 
     #[test]
