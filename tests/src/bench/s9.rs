@@ -339,7 +339,7 @@ fn lost(admin: &Admin, seen: &[Seen]) -> Result<usize> {
             for message in messages {
                 at = message.offset + 1;
                 if message.intact {
-                    stored.insert((queue, message.offset), (message.pid, message.seq));
+                    stored.insert((queue, message.offset), (message.message.producer, message.message.seq));
                 }
             }
         }
