@@ -25,9 +25,14 @@ mod topic;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+
+/// A message costs some twenty small allocations on each replica; the system's allocator took a fifth of all CPU time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     timbermq_host::abort_on_panic();

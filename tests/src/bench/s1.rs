@@ -18,6 +18,10 @@ use crate::cluster::{Cluster, Options};
 const TOPIC: &str = "bench";
 /// Sends that are not measured, before each run.
 const WARMUP: Duration = Duration::from_secs(2);
+/// Load before the first run: the files of a broker that has run for long have been used before, and are used again.
+const FILL: Duration = Duration::from_secs(15);
+/// Messages in flight meanwhile.
+const FILL_WINDOW: usize = 1024;
 /// What a run may take beyond its time: start, warm-up, last answers, end.
 const SLACK: Duration = Duration::from_secs(120);
 /// Pause after a run: what is still being written must not be another's burden.
@@ -61,6 +65,12 @@ pub struct Args {
     /// Print one JSON object on the last line.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
 }
 
 /// What an acknowledgement means.
@@ -113,9 +123,10 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let options = Options {
         settings: [
             format!("group.durability={}", args.durability.setting()),
-            // So that the disk does not fill, and segments are used again as they are in a broker that has run for long.
-            "retention.bytes=1GiB".to_owned(),
-            "retention.step_bytes=128MiB".to_owned(),
+            // So that the disk does not fill, and segments are used again before the first run.
+            "log.segment_bytes=64MiB".to_owned(),
+            "retention.bytes=256MiB".to_owned(),
+            "retention.step_bytes=32MiB".to_owned(),
         ]
         .into_iter()
         .chain(args.set.iter().cloned())
@@ -127,6 +138,10 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
     admin.create_topic(TOPIC, 1)?;
     let version = version_of(binary)?;
+    eprintln!("filling the log");
+    let mut fill = Command::new(&args.bench);
+    fill.args(["load", "--namesrv", &cluster.namesrv(), "--topic", TOPIC]);
+    run(&mut fill, args, FILL, FILL_WINDOW, "fill")?;
     let mut pairs = Vec::new();
     for number in 1..=args.pairs {
         for &window in &args.windows {
@@ -137,11 +152,11 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
             for pid in cluster.pids() {
                 load.args(["--pid", &pid.to_string()]);
             }
-            let product = run(load.arg("--dir").arg(&dir), args, window, &workload)?;
+            let product = run(load.arg("--dir").arg(&dir), args, args.time(), window, &workload)?;
             eprintln!("pair {number} of {}, {window} in flight: skeleton", args.pairs);
             let mut skeleton = Command::new(&args.bench);
             skeleton.args(["skeleton", "--sync", args.durability.sync(), "--dir"]).arg(dir.join("skeleton"));
-            let skeleton = run(&mut skeleton, args, window, &format!("skeleton-{letter}"))?;
+            let skeleton = run(&mut skeleton, args, args.time(), window, &format!("skeleton-{letter}"))?;
             pairs.push(Pair { window, product, skeleton });
         }
     }
@@ -166,6 +181,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
             "pairs": args.pairs,
             "seconds": args.seconds,
             "warmup_seconds": WARMUP.as_secs(),
+            "fill_seconds": FILL.as_secs(),
             "connections": args.connections,
             "message_size": args.size,
             "settings": options.settings,
@@ -186,15 +202,14 @@ fn calibrate(args: &Args, dir: &Path) -> Result<Value> {
     measured(command.arg("calibrate").arg("--dir").arg(dir.join("calibrate")), SLACK)
 }
 
-fn run(command: &mut Command, args: &Args, window: usize, workload: &str) -> Result<Value> {
+fn run(command: &mut Command, args: &Args, time: Duration, window: usize, workload: &str) -> Result<Value> {
     let connections = args.connections.min(window);
-    let time = Duration::from_secs(args.seconds.into());
     command
         .args(["--json", "--workload", workload])
         .args(["--window", &window.to_string()])
         .args(["--connections", &connections.to_string()])
         .args(["--size", &args.size.to_string()])
-        .args(["--time", &format!("{}s", args.seconds)])
+        .args(["--time", &format!("{}s", time.as_secs())])
         .args(["--warmup", &format!("{}s", WARMUP.as_secs())]);
     let figures = measured(command, time + SLACK)?;
     ensure!(figures["publishRate"].as_f64().is_some_and(|rate| rate > 0.0), "nothing was acknowledged: {figures}");
