@@ -145,7 +145,7 @@ impl Proposer {
 
     async fn put(&self, proposal: Proposal, only_in: Option<Term>) -> Outcome {
         let bytes = proposal.batch_bytes();
-        if !BatchBuilder::new().fits(&proposal) {
+        if !proposal.fits_alone() {
             return Err(ProposeError::TooLarge { bytes });
         }
         if self.log.is_overloaded() {
@@ -210,6 +210,8 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
     let mut left_over: Option<Waiting> = None;
     // The last batch's time: it may not be applied yet when the next is stamped, and the clock may have gone back since.
     let mut stamped = UnixMillis(0);
+    // Under load entries are of a size: growing each to it step by step would copy every message once more.
+    let mut usual_bytes = 0;
     loop {
         if left_over.is_none() || under_way.len() >= options.batches_in_flight {
             let may_propose = under_way.len() < options.batches_in_flight;
@@ -225,7 +227,8 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
         let Some(first) = left_over.take() else { continue };
         let role = *options.role.borrow();
         stamped = stamped.max(options.view.last_at()).max(options.env.wall());
-        let (batch, replies) = gather(&options, role, stamped, first, &mut waiting, &mut left_over);
+        let (batch, replies) = gather(&options, role, stamped, usual_bytes, first, &mut waiting, &mut left_over);
+        usual_bytes = batch.0.len();
         if replies.is_empty() {
             continue;
         }
@@ -269,11 +272,12 @@ fn gather(
     options: &ProposerOptions,
     role: Role,
     at: UnixMillis,
+    usual_bytes: usize,
     first: Waiting,
     waiting: &mut mpsc::Receiver<Waiting>,
     left_over: &mut Option<Waiting>,
 ) -> (Batch, Replies) {
-    let mut batch = BatchBuilder::new();
+    let mut batch = BatchBuilder::with_capacity(usual_bytes);
     let mut replies = Replies::new();
     let mut next = Some(first);
     while let Some(one) = next.take() {

@@ -19,7 +19,7 @@ const TOPIC: &str = "bench";
 /// Sends that are not measured, before each run.
 const WARMUP: Duration = Duration::from_secs(2);
 /// Load before the first run: the files of a broker that has run for long have been used before, and are used again.
-const FILL: Duration = Duration::from_secs(15);
+const FILL: Duration = Duration::from_secs(30);
 /// Messages in flight meanwhile.
 const FILL_WINDOW: usize = 1024;
 /// What a run may take beyond its time: start, warm-up, last answers, end.
@@ -124,9 +124,9 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         settings: [
             format!("group.durability={}", args.durability.setting()),
             // So that the disk does not fill, and segments are used again before the first run.
-            "log.segment_bytes=64MiB".to_owned(),
-            "retention.bytes=256MiB".to_owned(),
-            "retention.step_bytes=32MiB".to_owned(),
+            "log.segment_bytes=256MiB".to_owned(),
+            "retention.bytes=512MiB".to_owned(),
+            "retention.step_bytes=64MiB".to_owned(),
         ]
         .into_iter()
         .chain(args.set.iter().cloned())
