@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use timbermq_check::history::Found;
-use timbermq_client::{Client, ClientConfig, ClientError, MessageQueue, TopicSettings};
+use timbermq_client::{Client, ClientConfig, ClientError, MessageQueue, SendAck, SendRequest, TopicSettings};
 use tokio::runtime::Runtime;
 
 use crate::content;
@@ -211,15 +211,26 @@ impl Admin {
 
     /// Sends message `seq` of `pid`, once.
     pub fn send(&self, topic: &str, queue: u32, pid: &str, seq: u64, timeout: Duration) -> SendOutcome {
-        let mut request = content::request(topic, None, queue, pid, seq);
-        request.timeout = timeout;
-        match self.runtime.block_on(self.client.send(request)) {
-            Ok(ack) => match (u32::try_from(ack.queue.queue_id), u64::try_from(ack.offset)) {
-                (Ok(queue), Ok(offset)) => SendOutcome::Stored { queue, offset },
-                _ => SendOutcome::Unknown,
-            },
-            Err(error) if error.is_unknown() => SendOutcome::Unknown,
-            Err(_) => SendOutcome::NotStored,
-        }
+        outcome(self.runtime.block_on(self.client.send(request(topic, queue, pid, seq, timeout))))
+    }
+
+    /// Sends message `seq` of `pid` again and again, until it is acknowledged or the time is up.
+    pub fn send_with_retry(&self, topic: &str, queue: u32, pid: &str, seq: u64, timeout: Duration) -> SendOutcome {
+        outcome(self.runtime.block_on(self.client.send_with_retry(request(topic, queue, pid, seq, timeout))))
+    }
+}
+
+fn request(topic: &str, queue: u32, pid: &str, seq: u64, timeout: Duration) -> SendRequest {
+    SendRequest { timeout, ..content::request(topic, None, queue, pid, seq) }
+}
+
+fn outcome(answer: Result<SendAck, ClientError>) -> SendOutcome {
+    match answer {
+        Ok(ack) => match (u32::try_from(ack.queue.queue_id), u64::try_from(ack.offset)) {
+            (Ok(queue), Ok(offset)) => SendOutcome::Stored { queue, offset },
+            _ => SendOutcome::Unknown,
+        },
+        Err(error) if error.is_unknown() => SendOutcome::Unknown,
+        Err(_) => SendOutcome::NotStored,
     }
 }

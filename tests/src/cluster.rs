@@ -147,6 +147,23 @@ impl Cluster {
         self.replicas.is_empty()
     }
 
+    /// Process ids of the replicas that were started and not killed.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.replicas.iter().filter_map(|process| process.child.as_ref().map(Child::id)).collect()
+    }
+
+    /// Stops replica `i` without ending it, as a machine that hangs does; or lets it go on.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn pause(&self, i: usize, paused: bool) -> Result<()> {
+        let process = &self.replicas[i];
+        let child = process.child.as_ref().with_context(|| format!("{} is not running", process.name))?;
+        kill_process(Pid::from_child(child), if paused { Signal::STOP } else { Signal::CONT })?;
+        Ok(())
+    }
+
     /// Starts replica `i` (again).
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Runs the black-box tests: `timbermq-tests clients|failover`.
+//! Runs the black-box tests: `timbermq-tests clients|failover`, and benches: `timbermq-tests bench`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use serde_json::json;
 use timbermq_tests::admin::Admin;
 use timbermq_tests::cluster::{Cluster, Options};
 use timbermq_tests::stock::STOCK;
-use timbermq_tests::{failover, matrix, reference};
+use timbermq_tests::{bench, failover, matrix, reference};
 
 #[derive(Parser)]
 #[command(about = "Black-box tests of a TimberMQ binary")]
@@ -40,6 +40,9 @@ enum Test {
     },
     /// Kills leaders under load and checks what clients saw.
     Failover(failover::Args),
+    /// Measures.
+    #[command(subcommand)]
+    Bench(bench::Scenario),
 }
 
 fn main() -> ExitCode {
@@ -86,5 +89,6 @@ fn run(args: Args) -> Result<bool> {
             Ok(failed == 0 && !rows.is_empty())
         }
         Test::Failover(args) => failover::main(&binary, &args),
+        Test::Bench(scenario) => bench::main(&binary, &scenario),
     }
 }

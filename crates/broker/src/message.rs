@@ -44,7 +44,8 @@ pub fn draft(
             origin.body_bytes_max
         )));
     }
-    check_kind(header.sys_flag, &header.properties, topic)?;
+    let found = Found::among(&header.properties);
+    found.check_kind(header.sys_flag, topic)?;
     let mut records = BytesMut::with_capacity(body.len() + header.properties.len() + 512);
     let template = RecordBuilder {
         queue_id: i32::try_from(queue.0).map_err(|_| Failure::Invalid("queue number too large".into()))?,
@@ -55,8 +56,8 @@ pub fn draft(
         reconsume_times: header.reconsume_times,
         ..RecordBuilder::new(topic.as_str(), &[])
     };
-    let mut store = |flag: i32, body: &[u8], text: &str| -> Result<(), Failure> {
-        let text = complete(text, origin.cluster, &mut fresh_key)?;
+    let mut store = |flag: i32, body: &[u8], text: &str, found: &Found<'_>| -> Result<(), Failure> {
+        let text = found.complete(text, origin.cluster, &mut fresh_key)?;
         let record = RecordBuilder { flag, body, properties: &text, ..template };
         record.encode(&mut records).map(drop).map_err(illegal)
     };
@@ -71,8 +72,9 @@ pub fn draft(
         };
         let mut batch_error = None;
         let count = for_each_batch_item::<BatchFailure>(body, limits, |item| {
-            check_kind(sys_flag::TRANSACTION_NONE, item.properties, topic)?;
-            store(item.flag, item.body, item.properties)?;
+            let found = Found::among(item.properties);
+            found.check_kind(sys_flag::TRANSACTION_NONE, topic)?;
+            store(item.flag, item.body, item.properties, &found)?;
             Ok(())
         })
         .unwrap_or_else(|error| {
@@ -86,7 +88,7 @@ pub fn draft(
             return Err(Failure::MessageIllegal("the batch holds no message".into()));
         }
     } else {
-        store(header.flag, body, &header.properties)?;
+        store(header.flag, body, &header.properties, &found)?;
     }
     if records.len() + 1024 > limits::ENTRY_BYTES_MAX {
         return Err(Failure::MessageIllegal("the batch is too large once its messages are stored one by one".into()));
@@ -112,50 +114,89 @@ fn illegal(error: timbermq_record::RecordError) -> Failure {
     Failure::MessageIllegal(error.to_string())
 }
 
-/// Refuses the kinds of message whose promise (later, or only after a commit) this broker cannot keep yet. Storing them
-/// as ordinary messages would deliver them too early, silently.
-fn check_kind(sys_flag: i32, text: &str, topic: &TopicName) -> Result<(), Failure> {
-    let illegal =
-        |kind: &str| Err(Failure::MessageIllegal(format!("{kind} messages are not supported by this broker")));
-    let found = Properties::new(text);
-    let timed = [property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS, property::TIMER_DELIVER_MS];
-    if timed.iter().any(|name| found.contains(name)) {
-        return illegal("timed");
-    }
-    let is_prepared = found.get(property::TRANSACTION_PREPARED).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    if is_prepared || sys_flag & sys_flag::TRANSACTION_MASK != sys_flag::TRANSACTION_NONE {
-        return illegal("transactional");
-    }
-    // Clients give what they send to a retry topic a level; it comes again at once, which is early but not wrong.
-    if !topic.is_retry() && found.get(property::DELAY).is_some_and(|level| level.trim() != "0") {
-        return illegal("delayed");
-    }
-    Ok(())
+/// What the broker looks at among a message's properties, found in one pass: this is done for every message.
+#[derive(Default)]
+struct Found<'a> {
+    timed: bool,
+    prepared: Option<&'a str>,
+    delay: Option<&'a str>,
+    wait: bool,
+    pop_checkpoint: bool,
+    unique_key: bool,
+    cluster: bool,
+    region: bool,
+    trace: bool,
 }
 
-/// The stored properties: what the client gave, less what is only between client and broker, plus what brokers add.
-fn complete(text: &str, cluster: &str, fresh_key: &mut impl FnMut() -> String) -> Result<String, Failure> {
-    let mut stored = String::with_capacity(text.len() + 96);
-    stored.push_str(text);
-    let found = Properties::new(text);
-    for name in [property::WAIT, property::POP_CHECKPOINT] {
-        if found.contains(name) {
-            properties::remove(&mut stored, name);
+impl<'a> Found<'a> {
+    fn among(text: &'a str) -> Self {
+        let mut found = Self::default();
+        for (name, value) in Properties::new(text).iter() {
+            match name {
+                property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => found.timed = true,
+                // Of two with one name the last counts.
+                property::TRANSACTION_PREPARED => found.prepared = Some(value),
+                property::DELAY => found.delay = Some(value),
+                property::WAIT => found.wait = true,
+                property::POP_CHECKPOINT => found.pop_checkpoint = true,
+                property::UNIQ_KEY => found.unique_key = true,
+                property::CLUSTER => found.cluster = true,
+                property::MSG_REGION => found.region = true,
+                property::TRACE_ON => found.trace = true,
+                _ => {}
+            }
         }
+        found
     }
-    let mut add = |name: &str, value: &str| {
-        properties::append(&mut stored, name, value).map_err(|error| Failure::MessageIllegal(error.to_string()))
-    };
-    if !found.contains(property::UNIQ_KEY) {
-        add(property::UNIQ_KEY, &fresh_key())?;
-    }
-    for (name, value) in [(property::CLUSTER, cluster), (property::MSG_REGION, REGION), (property::TRACE_ON, "true")] {
-        if !found.contains(name) {
-            add(name, value)?;
+
+    /// Refuses the kinds of message whose promise (later, or only after a commit) this broker cannot keep yet. Storing them
+    /// as ordinary messages would deliver them too early, silently.
+    fn check_kind(&self, sys_flag: i32, topic: &TopicName) -> Result<(), Failure> {
+        let illegal =
+            |kind: &str| Err(Failure::MessageIllegal(format!("{kind} messages are not supported by this broker")));
+        if self.timed {
+            return illegal("timed");
         }
+        let is_prepared = self.prepared.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        if is_prepared || sys_flag & sys_flag::TRANSACTION_MASK != sys_flag::TRANSACTION_NONE {
+            return illegal("transactional");
+        }
+        // Clients give what they send to a retry topic a level; it comes again at once, which is early but not wrong.
+        if !topic.is_retry() && self.delay.is_some_and(|level| level.trim() != "0") {
+            return illegal("delayed");
+        }
+        Ok(())
     }
-    properties::check_len(&stored).map_err(|error| Failure::MessageIllegal(error.to_string()))?;
-    Ok(stored)
+
+    /// The stored properties: what the client gave (`text`), less what is only between client and broker, plus what brokers
+    /// add.
+    fn complete(&self, text: &str, cluster: &str, fresh_key: &mut impl FnMut() -> String) -> Result<String, Failure> {
+        let mut stored = String::with_capacity(text.len() + 96);
+        stored.push_str(text);
+        for (name, is_there) in [(property::WAIT, self.wait), (property::POP_CHECKPOINT, self.pop_checkpoint)] {
+            if is_there {
+                properties::remove(&mut stored, name);
+            }
+        }
+        let mut add = |name: &str, value: &str| {
+            properties::append(&mut stored, name, value).map_err(|error| Failure::MessageIllegal(error.to_string()))
+        };
+        if !self.unique_key {
+            add(property::UNIQ_KEY, &fresh_key())?;
+        }
+        let added = [
+            (property::CLUSTER, cluster, self.cluster),
+            (property::MSG_REGION, REGION, self.region),
+            (property::TRACE_ON, "true", self.trace),
+        ];
+        for (name, value, is_there) in added {
+            if !is_there {
+                add(name, value)?;
+            }
+        }
+        properties::check_len(&stored).map_err(|error| Failure::MessageIllegal(error.to_string()))?;
+        Ok(stored)
+    }
 }
 
 #[cfg(test)]

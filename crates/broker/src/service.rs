@@ -42,6 +42,7 @@ impl Broker {
                     .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?,
             );
         }
+        replica.answer_on(&env);
         let context = Arc::new(Context::new(env.clone(), settings, replica));
         let handler = Arc::new(Dispatch { context: Arc::clone(&context) });
         let server = Server::serve(&env, listeners, handler, options);

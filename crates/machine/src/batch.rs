@@ -60,6 +60,12 @@ impl Proposal {
     pub fn batch_bytes(&self) -> usize {
         COMMAND_HEADER_BYTES + self.body.len()
     }
+
+    /// Whether an entry can hold it, were it alone there.
+    #[must_use]
+    pub fn fits_alone(&self) -> bool {
+        HEADER_BYTES + self.batch_bytes() <= limits::ENTRY_BYTES_MAX
+    }
 }
 
 /// Gathers commands into one entry.
@@ -80,7 +86,13 @@ impl BatchBuilder {
     /// An empty batch.
     #[must_use]
     pub fn new() -> Self {
-        let mut buffer = Vec::with_capacity(4096);
+        Self::with_capacity(4096)
+    }
+
+    /// An empty batch with room for an entry of so many bytes; it may become longer.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut buffer = Vec::with_capacity(bytes.max(HEADER_BYTES));
         buffer.resize(HEADER_BYTES, 0);
         Self { buffer, count: 0, stamps: Vec::new() }
     }

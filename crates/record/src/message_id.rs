@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use crate::builder::canonical;
 
+/// Characters of the longest id.
+const TEXT_CHARS_MAX: usize = 56;
+
 /// Broker address and physical offset of a message. Administrators connect to that very address.
 ///
 /// Its text is the address, a 4-byte port and the 8-byte offset in uppercase hexadecimal: 32 characters for IPv4, 56 for
@@ -39,13 +42,31 @@ impl MessageId {
     }
 }
 
+impl MessageId {
+    /// Appends the text. Every send is answered with one: formatting through [`fmt`] costs several times as much.
+    fn push_to(&self, text: &mut String) {
+        match self.store_host.ip() {
+            IpAddr::V4(ip) => push_hex(text, &ip.octets()),
+            IpAddr::V6(ip) => push_hex(text, &ip.octets()),
+        }
+        push_hex(text, &u32::from(self.store_host.port()).to_be_bytes());
+        push_hex(text, &self.physical_offset.to_be_bytes());
+    }
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.store_host.ip() {
-            IpAddr::V4(ip) => write!(f, "{:08X}", ip.to_bits())?,
-            IpAddr::V6(ip) => write!(f, "{:032X}", ip.to_bits())?,
-        }
-        write!(f, "{:08X}{:016X}", self.store_host.port(), self.physical_offset)
+        let mut text = String::with_capacity(TEXT_CHARS_MAX);
+        self.push_to(&mut text);
+        f.pad(&text)
     }
 }
 
@@ -54,7 +75,7 @@ impl FromStr for MessageId {
 
     fn from_str(text: &str) -> Result<Self, MessageIdError> {
         let length = text.len();
-        if length != 32 && length != 56 {
+        if length != 32 && length != TEXT_CHARS_MAX {
             return Err(MessageIdError::Length(text.chars().count()));
         }
         // Digits only: parsing alone would also take a sign.
@@ -77,12 +98,12 @@ impl FromStr for MessageId {
 
 /// The ids of a batch as the send response carries them.
 pub fn join_message_ids(ids: impl IntoIterator<Item = MessageId>) -> String {
-    let mut joined = String::new();
+    let mut joined = String::with_capacity(TEXT_CHARS_MAX);
     for id in ids {
         if !joined.is_empty() {
             joined.push(',');
         }
-        joined.push_str(&id.to_string());
+        id.push_to(&mut joined);
     }
     joined
 }

@@ -1,6 +1,6 @@
 //! From commands to entries: what arrives while earlier entries are on their way becomes the next one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -23,6 +23,8 @@ use crate::role::Role;
 
 /// Commands waiting to be gathered.
 const QUEUE_MAX: usize = 16 * 1024;
+/// Entries whose outcomes wait to be handed out on the callers' runtime.
+const ANSWERED_MAX: usize = 64;
 
 /// Why a command has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,12 +73,54 @@ impl Drop for Counted {
     }
 }
 
+type Outcome = Result<Reply, ProposeError>;
+
 struct Waiting {
     proposal: Proposal,
     /// The only term in which it may be proposed, if it matters.
     only_in: Option<Term>,
-    reply: oneshot::Sender<Result<Reply, ProposeError>>,
+    reply: oneshot::Sender<Outcome>,
     counted: Counted,
+}
+
+/// The outcomes of one entry's commands, each with who waits for it.
+type Answered = Vec<(oneshot::Sender<Outcome>, Outcome)>;
+
+/// Where outcomes are handed out: on the callers' runtime once that is known. A task that is woken from another runtime's
+/// thread costs that thread a system call, and a thousand that are woken one by one write a thousand answers one by one.
+#[derive(Clone, Default)]
+struct Counter(Arc<OnceLock<mpsc::Sender<Answered>>>);
+
+impl Counter {
+    fn open(&self, env: &Env) {
+        let (sender, mut answered) = mpsc::channel(ANSWERED_MAX);
+        if self.0.set(sender).is_ok() {
+            env.spawn("replica.answers", async move {
+                while let Some(answered) = answered.recv().await {
+                    hand_out(answered);
+                }
+            });
+        }
+    }
+
+    /// Never waits: with nobody there, or too much there already, the outcomes are handed out here.
+    fn give(&self, answered: Answered) {
+        let left = match self.0.get() {
+            None => answered,
+            Some(counter) => match counter.try_send(answered) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(left) | mpsc::error::TrySendError::Closed(left)) => left,
+            },
+        };
+        hand_out(left);
+    }
+}
+
+fn hand_out(answered: Answered) {
+    for (waiting, outcome) in answered {
+        // Whoever does not wait any more has been told that the outcome is unknown.
+        let _ = waiting.send(outcome);
+    }
 }
 
 /// Takes commands from any thread.
@@ -85,22 +129,23 @@ pub(crate) struct Proposer {
     env: Env,
     log: CommitLog,
     queue: mpsc::Sender<Waiting>,
+    counter: Counter,
     in_flight: Arc<Budget>,
     deadline: Duration,
 }
 
 impl Proposer {
-    pub async fn propose(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
+    pub async fn propose(&self, proposal: Proposal) -> Outcome {
         self.put(proposal, None).await
     }
 
-    pub async fn propose_in(&self, term: Term, proposal: Proposal) -> Result<Reply, ProposeError> {
+    pub async fn propose_in(&self, term: Term, proposal: Proposal) -> Outcome {
         self.put(proposal, Some(term)).await
     }
 
-    async fn put(&self, proposal: Proposal, only_in: Option<Term>) -> Result<Reply, ProposeError> {
+    async fn put(&self, proposal: Proposal, only_in: Option<Term>) -> Outcome {
         let bytes = proposal.batch_bytes();
-        if !BatchBuilder::new().fits(&proposal) {
+        if !proposal.fits_alone() {
             return Err(ProposeError::TooLarge { bytes });
         }
         if self.log.is_overloaded() {
@@ -116,6 +161,11 @@ impl Proposer {
             Some(Ok(result)) => result,
             Some(Err(_)) | None => Err(ProposeError::OutcomeUnknown),
         }
+    }
+
+    /// From now on outcomes are handed out by a task of `env`. Only the first call counts.
+    pub fn answer_on(&self, env: &Env) {
+        self.counter.open(env);
     }
 
     /// Bytes of commands whose outcome is open.
@@ -144,21 +194,24 @@ pub(crate) fn start(options: ProposerOptions, stop: mpsc::Sender<()>) -> Propose
         env: options.env.clone(),
         log: options.log.clone(),
         queue,
+        counter: Counter::default(),
         in_flight: Arc::new(Budget::new(options.in_flight_bytes_max)),
         deadline: options.deadline,
     };
-    options.env.clone().spawn("raft.proposer", run(options, waiting, stop));
+    options.env.clone().spawn("raft.proposer", run(options, waiting, proposer.counter.clone(), stop));
     proposer
 }
 
-type Replies = Vec<(oneshot::Sender<Result<Reply, ProposeError>>, Counted)>;
+type Replies = Vec<(oneshot::Sender<Outcome>, Counted)>;
 
-async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, stop: mpsc::Sender<()>) {
+async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, counter: Counter, stop: mpsc::Sender<()>) {
     let mut under_way = FuturesUnordered::new();
     // A command that did not fit into the last batch.
     let mut left_over: Option<Waiting> = None;
     // The last batch's time: it may not be applied yet when the next is stamped, and the clock may have gone back since.
     let mut stamped = UnixMillis(0);
+    // Under load entries are of a size: growing each to it step by step would copy every message once more.
+    let mut usual_bytes = 0;
     loop {
         if left_over.is_none() || under_way.len() >= options.batches_in_flight {
             let may_propose = under_way.len() < options.batches_in_flight;
@@ -174,7 +227,8 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, sto
         let Some(first) = left_over.take() else { continue };
         let role = *options.role.borrow();
         stamped = stamped.max(options.view.last_at()).max(options.env.wall());
-        let (batch, replies) = gather(&options, role, stamped, first, &mut waiting, &mut left_over);
+        let (batch, replies) = gather(&options, role, stamped, usual_bytes, first, &mut waiting, &mut left_over);
+        usual_bytes = batch.0.len();
         if replies.is_empty() {
             continue;
         }
@@ -182,13 +236,16 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, sto
         let leader = CommittedLeaderId::new(role.term.0);
         // Handed over in order, before the next is gathered.
         match options.raft.write(batch).responder(responder).with_leader(leader).await {
-            Ok(()) => under_way.push(async move {
-                match outcome.await {
-                    Ok(result) => answer(replies, result.map(|response| response.data.0)),
-                    // The engine stopped with the entry in its hands.
-                    Err(_) => refuse(replies, &ProposeError::OutcomeUnknown),
-                }
-            }),
+            Ok(()) => {
+                let counter = &counter;
+                under_way.push(async move {
+                    match outcome.await {
+                        Ok(result) => counter.give(answers(replies, result.map(|response| response.data.0))),
+                        // The engine stopped with the entry in its hands.
+                        Err(_) => refuse(replies, &ProposeError::OutcomeUnknown),
+                    }
+                });
+            }
             Err(_) => refuse(replies, &ProposeError::Stopping),
         }
     }
@@ -215,11 +272,12 @@ fn gather(
     options: &ProposerOptions,
     role: Role,
     at: UnixMillis,
+    usual_bytes: usize,
     first: Waiting,
     waiting: &mut mpsc::Receiver<Waiting>,
     left_over: &mut Option<Waiting>,
 ) -> (Batch, Replies) {
-    let mut batch = BatchBuilder::new();
+    let mut batch = BatchBuilder::with_capacity(usual_bytes);
     let mut replies = Replies::new();
     let mut next = Some(first);
     while let Some(one) = next.take() {
@@ -242,23 +300,28 @@ fn gather(
 }
 
 fn refuse(replies: Replies, error: &ProposeError) {
-    for (reply, counted) in replies {
-        drop(counted);
-        let _ = reply.send(Err(error.clone()));
-    }
+    hand_out(refusals(replies, error));
 }
 
-fn answer(waiting: Replies, outcome: Result<Vec<Reply>, ClientWriteError<Group>>) {
+fn refusals(replies: Replies, error: &ProposeError) -> Answered {
+    replies.into_iter().map(|(waiting, counted)| (waiting, uncounted(counted, Err(error.clone())))).collect()
+}
+
+/// An outcome is given after the bytes are: whoever has one finds them free.
+fn uncounted(counted: Counted, outcome: Outcome) -> Outcome {
+    drop(counted);
+    outcome
+}
+
+fn answers(waiting: Replies, outcome: Result<Vec<Reply>, ClientWriteError<Group>>) -> Answered {
     match outcome {
-        Ok(replies) if replies.len() == waiting.len() => {
-            for ((waiting, counted), reply) in waiting.into_iter().zip(replies) {
-                // Before the reply, so that whoever got one finds the bytes free.
-                drop(counted);
-                let _ = waiting.send(Ok(reply));
-            }
-        }
-        Ok(_) => refuse(waiting, &ProposeError::OutcomeUnknown),
-        Err(error) => refuse(waiting, &write_error(error)),
+        Ok(replies) if replies.len() == waiting.len() => waiting
+            .into_iter()
+            .zip(replies)
+            .map(|((waiting, counted), reply)| (waiting, uncounted(counted, Ok(reply))))
+            .collect(),
+        Ok(_) => refusals(waiting, &ProposeError::OutcomeUnknown),
+        Err(error) => refusals(waiting, &write_error(error)),
     }
 }
 
@@ -285,6 +348,27 @@ mod tests {
     use timbermq_machine::{CommitOffsets, LeaderStarted};
 
     use super::*;
+
+    #[test]
+    fn outcomes_are_handed_out_where_the_callers_run() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let counter = Counter::default();
+        let give = || {
+            let (waiting, outcome) = oneshot::channel();
+            counter.give(vec![(waiting, Err(ProposeError::OutcomeUnknown))]);
+            outcome
+        };
+        assert!(give().try_recv().is_ok(), "nobody has said where the callers are");
+        counter.open(&timbermq_host::env_on(runtime.handle().clone()));
+        let mut outcome = give();
+        assert_eq!(outcome.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        assert!(runtime.block_on(outcome).is_ok());
+        // More than wait there at most are not waited for.
+        let mut outcomes: Vec<_> = (0..=ANSWERED_MAX).map(|_| give()).collect();
+        assert!(outcomes.last_mut().unwrap().try_recv().is_ok());
+        drop(runtime);
+        assert!(give().try_recv().is_ok(), "nobody is there any more");
+    }
 
     #[test]
     fn a_leader_begins_with_its_start_and_takes_what_is_meant_for_its_term() {

@@ -305,6 +305,12 @@ impl Replica {
         Ok(Replica { shared: Arc::new(shared) })
     }
 
+    /// Says where those who propose run: from now on a task of `env` hands out what applying gave, for all commands of an
+    /// entry at once. Without it the replica's own thread does, which works but wakes every caller across threads.
+    pub fn answer_on(&self, env: &Env) {
+        self.shared.proposer.answer_on(env);
+    }
+
     /// Puts a command into the log and returns what applying it gave.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use timbermq_types::{GroupName, NameError, TopicName};
 
+use crate::bench::BenchArgs;
 use crate::check::CheckArgs;
 use crate::cluster::ClusterCommand;
 use crate::config_show::ConfigCommand;
@@ -69,6 +70,8 @@ pub enum Command {
     /// Messages
     #[command(subcommand)]
     Message(MessageCommand),
+    /// Send as fast as brokers answer, or at a fixed rate, and measure
+    Bench(BenchArgs),
 }
 
 /// A topic's name on the command line.

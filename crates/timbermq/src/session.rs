@@ -35,7 +35,11 @@ where
     })
 }
 
-fn addresses(text: &str) -> Result<Vec<String>, Failure> {
+/// The addresses of NameServers in one text.
+///
+/// # Errors
+/// One of them is not `host:port`, or there is none.
+pub fn addresses(text: &str) -> Result<Vec<String>, Failure> {
     let list: Vec<String> =
         text.split([';', ',']).map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
     let bad = |item: &&String| {

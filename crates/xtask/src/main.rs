@@ -1,5 +1,6 @@
 //! Developer tasks. `cargo xtask dev` and `cargo xtask ci` are all a fresh machine needs; the others are their parts.
 
+mod bench;
 mod ci;
 mod fuzz;
 mod golang;
@@ -10,6 +11,7 @@ mod models;
 mod mutants;
 mod packages;
 mod page;
+mod performance;
 mod product;
 mod rocksdb;
 mod run;
@@ -70,6 +72,25 @@ const TASKS: &[Task] = &[
         usage: "failover [ARGS OF timbermq-tests failover]...",
         details: "Arguments go to the test runner, which works in the root of the clone.",
         run: |args| black_box(BlackBox::Failover, args),
+    },
+    Task {
+        name: "bench",
+        about: "measure, beside the least that a replicated log could cost",
+        usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
+                bench s9 [--rounds N] [--own-only] [--dir DIR] [--record] | bench load|skeleton|calibrate ARGS...",
+        details: "  s1               durable sends to three replicas, and the same load on the skeleton, A B A B\n  \
+                  --pairs N        pairs of runs for each window; 5 unless given\n  \
+                  --seconds S      measured in each run; 10 unless given\n  \
+                  --durability f   f: an acknowledgement waits for a majority's disks; p: for a majority's page cache\n  \
+                  --windows W,W    messages in flight; 1,64,1024 unless given\n  \
+                  s9               the leader is killed, and paused: when sends succeed again, of our own and the stock Java client\n  \
+                  --rounds N       how often; 20 unless given\n  \
+                  --own-only       without the stock client\n  \
+                  --dir DIR        data on this disk; a temporary directory unless given\n  \
+                  --record         keep the figures, and write the page on performance\n  \
+                  load, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
+                  s1 and s9 end with one JSON object.",
+        run: bench::run,
     },
     Task {
         name: "loom",
@@ -167,9 +188,9 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "page",
-        about: "write the page on verification from the recorded figures",
+        about: "write the pages on verification and performance from the recorded figures",
         usage: "page [--check]",
-        details: "  --check  fail if the page is not what the figures make it",
+        details: "  --check  fail if a page is not what the figures make it",
         run: page::run,
     },
     Task {

@@ -1,4 +1,4 @@
-//! The page on verification: a text whose every figure comes from a recorded run.
+//! The pages on verification and performance: texts whose every figure comes from a recorded run.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -9,14 +9,17 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use crate::performance;
 use crate::sim::LEDGER;
 use crate::workspace::{Workspace, array};
 
 /// Where figures are kept, one file of JSON for each task that makes them.
 const RESULTS: &str = "crates/timbermq/docs/results";
-/// The page.
+/// The page on verification.
 const PAGE: &str = "crates/timbermq/docs/verification.md";
-/// Its text. `{{file/pointer}}` stands for a figure, `{{table:name}}` for a table.
+/// The page on performance.
+const PERFORMANCE: &str = "crates/timbermq/docs/performance.md";
+/// The text of the page on verification. `{{file/pointer}}` stands for a figure, `{{table:name}}` for a table.
 const TEXT: &str = include_str!("verification.md");
 /// What stands where nothing was recorded.
 const MISSING: &str = "(not recorded)";
@@ -33,28 +36,46 @@ pub fn record(root: &Path, name: &str, figures: &Value) -> Result<()> {
     fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes the page, or says whether it is right.
+/// Writes the pages, or says whether they are right.
 ///
 /// # Errors
 /// An argument is unknown, or a file cannot be read or written.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let root = Workspace::open()?.root;
-    let page = render(&|file| read(&root, file));
-    let path = root.join(PAGE);
+    let results = |file: &str| read(&root, file);
+    let pages = [(PAGE, render(&results)), (PERFORMANCE, performance::render(&results))];
     match args {
         [] => {
-            fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+            for (path, page) in pages {
+                write(&root, path, &page)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         [check] if check == "--check" => {
-            if fs::read_to_string(&path).unwrap_or_default() == page {
-                return Ok(ExitCode::SUCCESS);
+            let mut code = ExitCode::SUCCESS;
+            for (path, page) in pages {
+                if fs::read_to_string(root.join(path)).unwrap_or_default() != page {
+                    eprintln!("error: {path} is not what the recorded figures make it; run cargo xtask page");
+                    code = ExitCode::FAILURE;
+                }
             }
-            eprintln!("error: {PAGE} is not what the recorded figures make it; run cargo xtask page");
-            Ok(ExitCode::FAILURE)
+            Ok(code)
         }
         _ => bail!("unknown arguments; see cargo xtask page --help"),
     }
+}
+
+/// Writes the page on performance.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_performance(root: &Path) -> Result<()> {
+    write(root, PERFORMANCE, &performance::render(&|file| read(root, file)))
+}
+
+fn write(root: &Path, path: &str, page: &str) -> Result<()> {
+    let path = root.join(path);
+    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn read(root: &Path, file: &str) -> Value {
@@ -110,7 +131,7 @@ fn figure(results: &dyn Fn(&str) -> Value, name: &str) -> String {
 }
 
 /// A number as people read it; of a list, how long it is.
-fn number(value: &Value) -> String {
+pub(crate) fn number(value: &Value) -> String {
     match value {
         Value::Number(number) if number.is_u64() || number.as_f64().is_some_and(|n| n.fract() == 0.0) => {
             let digits = number.as_f64().map_or_else(String::new, |n| format!("{n:.0}"));

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 const ROOMS: &[(&str, &[&str])] = &[
     ("axum", &[]),
     ("bincode", &["timbermq-machine"]),
-    ("clap", &["timbermq", "timbermq-jepsen", "timbermq-model", "timbermq-sim", "timbermq-tests", "xtask"]),
+    (
+        "clap",
+        &["timbermq", "timbermq-bench", "timbermq-jepsen", "timbermq-model", "timbermq-sim", "timbermq-tests", "xtask"],
+    ),
     ("openraft", &["timbermq-replica"]),
     ("rocksdb", &["timbermq-index"]),
     ("rustls", &[]),

@@ -94,7 +94,7 @@ proptest! {
         proposals.extend(std::iter::repeat_n(Proposal::from(Mark {}), marks));
         let mut builder = BatchBuilder::new();
         for (index, proposal) in proposals.iter().enumerate() {
-            prop_assert!(builder.fits(proposal));
+            prop_assert!(builder.fits(proposal) && proposal.fits_alone());
             prop_assert_eq!(builder.push(proposal), index);
         }
         prop_assert_eq!((builder.len(), builder.is_empty()), (proposals.len(), proposals.is_empty()));

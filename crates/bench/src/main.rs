@@ -1,0 +1,282 @@
+//! `timbermq-bench`: makes loads and tells what they came to.
+
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+use timbermq_bench::load::{self, Endpoint, Pace, Run};
+use timbermq_bench::report::Subject;
+use timbermq_bench::skeleton::{self, Cluster, ReplicaArgs, Skeleton, Sync};
+use timbermq_bench::usage::Watched;
+use timbermq_bench::{calibrate, rocketmq};
+use timbermq_remoting::SerializeType;
+
+#[derive(Parser)]
+#[command(about = "Loads for brokers that speak RocketMQ's protocol, and the least a replicated log could cost")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Sends messages to a cluster and measures.
+    Load(LoadArgs),
+    /// Starts a leader and two followers that do the least, and measures the same load with them.
+    Skeleton(SkeletonArgs),
+    /// Measures round trips over loopback and syncs.
+    Calibrate {
+        /// Directory on the disk in question.
+        #[arg(long)]
+        dir: PathBuf,
+        /// How long each thing is measured.
+        #[arg(long, default_value = "500ms", value_parser = humantime::parse_duration)]
+        time: Duration,
+    },
+    /// One process of the skeleton.
+    #[command(hide = true)]
+    SkeletonReplica(SkeletonReplicaArgs),
+}
+
+/// How a load is made, whoever gets it.
+#[derive(Args)]
+struct PaceArgs {
+    /// Closed loop: messages in flight.
+    #[arg(long, default_value_t = 64, conflicts_with = "rate")]
+    window: usize,
+    /// Open loop: messages a second.
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Most messages in flight in an open loop.
+    #[arg(long, default_value_t = 10_000)]
+    in_flight_max: usize,
+    /// Connections.
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+    /// Bytes of a body.
+    #[arg(long, default_value_t = 1024)]
+    size: usize,
+    /// How long is measured.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    time: Duration,
+    /// Sends that are not measured.
+    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    warmup: Duration,
+    /// Longest wait for an answer.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    answer_max: Duration,
+    /// Writes the distribution of latencies to a file (.hgrm).
+    #[arg(long, value_name = "FILE")]
+    histogram: Option<PathBuf>,
+    /// Name of the workload in the report.
+    #[arg(long)]
+    workload: Option<String>,
+    /// Says nothing while it runs.
+    #[arg(long)]
+    quiet: bool,
+    /// Prints one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl PaceArgs {
+    fn options(&self, watched: Watched) -> load::Options {
+        let pace = match self.rate {
+            Some(per_second) => Pace::Rate { per_second, in_flight_max: self.in_flight_max },
+            None => Pace::Window(self.window),
+        };
+        load::Options {
+            pace,
+            connections: self.connections,
+            warmup: self.warmup,
+            time: self.time,
+            answer_max: self.answer_max,
+            progress: !self.quiet,
+            watched,
+        }
+    }
+}
+
+#[derive(Args)]
+struct LoadArgs {
+    /// NameServers, host:port, separated by ';'.
+    #[arg(long, default_value = "127.0.0.1:9876")]
+    namesrv: String,
+    /// Topic; made if it is not there.
+    #[arg(long, default_value = "bench")]
+    topic: String,
+    /// Queues of a topic that is made.
+    #[arg(long, default_value_t = 1)]
+    queues: u32,
+    /// How headers are written.
+    #[arg(long, value_enum, default_value_t = HeaderForm::Json)]
+    header: HeaderForm,
+    /// Process of a server, whose CPU and memory are measured; may be repeated.
+    #[arg(long = "pid", value_name = "PID")]
+    pids: Vec<u32>,
+    /// Directory on the servers' disk, to count what is written to it.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Who is measured, for the report.
+    #[arg(long, default_value = "unknown")]
+    system: String,
+    #[command(flatten)]
+    pace: PaceArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum HeaderForm {
+    /// As stock clients do.
+    Json,
+    /// The protocol's own binary form.
+    Binary,
+}
+
+#[derive(Args)]
+struct SkeletonArgs {
+    /// Where the three files are.
+    #[arg(long)]
+    dir: PathBuf,
+    /// MiB of each file.
+    #[arg(long, default_value_t = 256)]
+    file_mib: u64,
+    /// What an acknowledgement waits for.
+    #[arg(long, value_enum, default_value_t = SyncWord::Fdatasync)]
+    sync: SyncWord,
+    #[command(flatten)]
+    pace: PaceArgs,
+}
+
+#[derive(Args)]
+struct SkeletonReplicaArgs {
+    #[arg(long)]
+    file: PathBuf,
+    #[arg(long)]
+    file_bytes: u64,
+    #[arg(long, value_enum)]
+    sync: SyncWord,
+    #[arg(long)]
+    follower: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SyncWord {
+    /// The page cache.
+    None,
+    /// fdatasync of blocks that were written before.
+    Fdatasync,
+}
+
+impl From<SyncWord> for Sync {
+    fn from(word: SyncWord) -> Self {
+        match word {
+            SyncWord::None => Self::None,
+            SyncWord::Fdatasync => Self::Data,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Load(args) => load(&args),
+        Verb::Skeleton(args) => skeleton(&args),
+        Verb::Calibrate { dir, time } => calibrate::run(&dir, time).and_then(|told| say(&told.to_string())),
+        Verb::SkeletonReplica(args) => {
+            let SkeletonReplicaArgs { file, file_bytes, sync, follower } = args;
+            skeleton::replica(&ReplicaArgs { followers: follower, file, file_bytes, sync: sync.into() })
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(args: &LoadArgs) -> Result<()> {
+    let options = rocketmq::Options {
+        name_servers: args.namesrv.split([';', ',']).map(|server| server.trim().to_owned()).collect(),
+        topic: args.topic.clone(),
+        queues: args.queues,
+        producer_group: "bench".to_owned(),
+        size: args.pace.size,
+        header: match args.header {
+            HeaderForm::Json => SerializeType::Json,
+            HeaderForm::Binary => SerializeType::Binary,
+        },
+    };
+    let watched = Watched { servers: args.pids.clone(), dir: args.dir.clone() };
+    let workload = args.pace.workload.clone().unwrap_or_else(|| format!("topic-{}", args.topic));
+    let subject = Subject { workload, system: args.system.clone(), size: args.pace.size };
+    let run = run(rocketmq::RocketMq::open(options), args.pace.options(watched))?;
+    tell(&run, &subject, &args.pace)
+}
+
+fn skeleton(args: &SkeletonArgs) -> Result<()> {
+    let sync = Sync::from(args.sync);
+    let cluster = Cluster {
+        binary: std::env::current_exe().context("this program has no path")?,
+        dir: args.dir.clone(),
+        file_bytes: args.file_mib * 1024 * 1024,
+        sync,
+    };
+    let running = cluster.start()?;
+    let endpoint = Skeleton { addr: running.addr().to_owned(), size: args.pace.size };
+    let watched = Watched { servers: running.pids(), dir: Some(args.dir.clone()) };
+    let run = run(async { Ok(endpoint) }, args.pace.options(watched))?;
+    running.stop()?;
+    let workload = args.pace.workload.clone().unwrap_or_else(|| format!("skeleton-{}", sync.durability()));
+    let system = format!("skeleton {}", env!("CARGO_PKG_VERSION"));
+    tell(&run, &Subject { workload, system, size: args.pace.size }, &args.pace)
+}
+
+fn run<E: Endpoint + 'static>(endpoint: impl Future<Output = Result<E>>, options: load::Options) -> Result<Run> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { load::run(endpoint.await?, options).await })
+}
+
+fn tell(run: &Run, subject: &Subject, args: &PaceArgs) -> Result<()> {
+    if let Some(path) = &args.histogram {
+        run.write_histogram(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let figures: Value = run.to_json(subject);
+    say(&if args.json { figures.to_string() } else { run.to_text(subject) })
+}
+
+fn say(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        // Who does not want to read on may.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rate_is_an_open_loop() {
+        let pace = |args: &[&str]| {
+            let cli = Cli::parse_from([&["timbermq-bench", "load"], args].concat());
+            let Verb::Load(args) = cli.verb else { panic!("another verb") };
+            args.pace.options(Watched::default()).pace
+        };
+        assert_eq!(pace(&[]), Pace::Window(64));
+        assert_eq!(pace(&["--rate", "500"]), Pace::Rate { per_second: 500, in_flight_max: 10_000 });
+        assert!(Cli::try_parse_from(["timbermq-bench", "load", "--rate", "5", "--window", "1"]).is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S9, failover.
+
+mod s1;
+mod s9;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Subcommand;
+use serde_json::Value;
+
+/// What can be measured.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Scenario {
+    /// Durable sends to three replicas, and the same load on the skeleton, in turn.
+    S1(s1::Args),
+    /// The leader dies, or hangs: when a send succeeds again.
+    S9(s9::Args),
+}
+
+/// Measures and prints; whether the figures are good for anything.
+///
+/// # Errors
+/// It could not be measured.
+pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
+    match scenario {
+        Scenario::S1(args) => s1::main(binary, args),
+        Scenario::S9(args) => s9::main(binary, args),
+    }
+}
+
+/// What was run, for a report: `timbermq 0.1.0`.
+fn version_of(binary: &Path) -> Result<String> {
+    let output = Command::new(binary).arg("--version").output().context("asking for the version")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The directory of data and logs: the one that is asked for, else a temporary one, which goes away with the second value.
+fn directory(asked: Option<&PathBuf>) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
+    Ok(match asked {
+        Some(dir) => {
+            std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            (dir.clone(), None)
+        }
+        None => {
+            let temp = tempfile::tempdir()?;
+            (temp.path().to_owned(), Some(temp))
+        }
+    })
+}
+
+/// Runs a command that ends with one JSON object on its last line; its stderr passes through.
+fn measured(command: &mut Command, limit: Duration) -> Result<Value> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {program}"))?;
+    let stdout = child.stdout.take().context("the output is not piped")?;
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let last = BufReader::new(stdout).lines().map_while(Result::ok).last();
+        // Nobody waits any more when the time was up.
+        let _ = sender.send(last);
+    });
+    let deadline = Instant::now() + limit;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("{program} did not end within {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    ensure!(status.success(), "{program} failed ({status})");
+    let last = receiver.recv_timeout(Duration::from_secs(5)).ok().flatten().unwrap_or_default();
+    serde_json::from_str(&last).with_context(|| format!("{program} ended with {last:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn the_last_line_counts_and_an_end_that_does_not_come_is_made() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(measured(&mut shell("echo words; echo '{\"a\":1}'"), minute).unwrap()["a"], 1);
+        assert!(measured(&mut shell("echo words"), minute).is_err());
+        assert!(measured(&mut shell("echo '{}'; exit 1"), minute).is_err());
+        let error = measured(&mut shell("exec sleep 60"), Duration::from_millis(10)).unwrap_err();
+        assert!(error.to_string().contains("did not end"), "{error}");
+    }
+}
