@@ -1,7 +1,7 @@
 //! Fault injection on real processes, judged by what clients saw.
 //!
 //! [`sandbox`] makes a world that ends with the run, [`namespace`] its network, [`disk`] its disks, [`process`] and
-//! [`cluster`] what runs in it. [`schedule`] says when which [`nemesis`] strikes; [`workload`] is what clients do meanwhile;
+//! [`cluster`] what runs in it, of the [`system`] under test. [`schedule`] says when which [`nemesis`] strikes; [`workload`] is what clients do meanwhile;
 //! [`load`] runs them, [`recorder`] is where everybody writes down what they saw. [`run`] puts that together; [`record`] is
 //! what is kept of it, judged by the checkers of `timbermq-check`, and [`report`] its page. [`attach`] does without
 //! faults against a cluster that somebody else started; [`suite`] makes many runs.
@@ -22,5 +22,6 @@ pub mod run;
 pub mod sandbox;
 pub mod schedule;
 pub mod suite;
+pub mod system;
 pub mod throttle;
 pub mod workload;
