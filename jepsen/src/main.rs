@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use timbermq_check::history::Reader;
 use timbermq_check::{Id, Verdict};
 use timbermq_jepsen::record::{self, Finished, Options};
-use timbermq_jepsen::{attach, cluster, nemesis, run, sandbox, suite, system, workload};
+use timbermq_jepsen::{attach, cluster, compare, nemesis, run, sandbox, suite, system, workload};
 
 #[derive(Parser)]
 #[command(
@@ -33,6 +33,8 @@ enum Command {
     Attach(AttachArgs),
     /// Runs that cover every workload and every nemesis, then mixtures by chance, until a budget of time is spent.
     Suite(SuiteArgs),
+    /// The same faults for several systems, and what each made of them.
+    Compare(CompareArgs),
     /// Proof that the suite can fail: seeded bugs in the replicas are looked for. Those that the catalogue says real
     /// processes show must be found.
     Selftest(SelftestArgs),
@@ -167,6 +169,37 @@ struct SuiteArgs {
 }
 
 #[derive(clap::Args, Clone, Debug)]
+struct CompareArgs {
+    /// The systems; all unless given.
+    #[arg(long, value_delimiter = ',', value_parser = systems())]
+    system: Vec<String>,
+    /// The directory of Apache RocketMQ's jars.
+    #[arg(long, env = "TIMBERMQ_APACHE")]
+    apache: Option<PathBuf>,
+    /// Seconds under load of each run.
+    #[arg(long, default_value_t = 150)]
+    time: u64,
+    /// How many times longer than usual faults and the rests between them last, for all systems.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=20))]
+    pace: u64,
+    /// Operations a second.
+    #[arg(long, default_value_t = 100)]
+    rate: u32,
+    /// Seeds of the runs.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    seeds: Vec<u64>,
+    /// The binary under test, of the product.
+    #[arg(long, env = "TIMBERMQ_BIN", default_value = "timbermq")]
+    binary: PathBuf,
+    /// Directory for what the runs leave; those that it has already are not made again.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Clone, Debug)]
 struct SelftestArgs {
     /// Seconds under load of each run.
     #[arg(long, default_value_t = 15)]
@@ -235,6 +268,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Suite(args) => suite(&args),
+        Command::Compare(args) => compare(&args),
         Command::Selftest(args) => selftest(&args),
         Command::Report { dir } => {
             let mut finished = Finished::read(&dir)?;
@@ -384,6 +418,44 @@ fn suite(args: &SuiteArgs) -> Result<ExitCode> {
         (Some(0), Some(0)) => ExitCode::SUCCESS,
         (Some(0), _) => ExitCode::from(2),
         _ => ExitCode::from(1),
+    })
+}
+
+/// Says what each system did. That one of them loses something is a result, not a failure; the product must not.
+fn compare(args: &CompareArgs) -> Result<ExitCode> {
+    let (binary, dir) = places(&args.binary, args.dir.as_ref(), "compare")?;
+    let is_asked = |name: &str| args.system.is_empty() || args.system.iter().any(|asked| asked == name);
+    let systems: Vec<_> = system::ALL.iter().copied().filter(|system| is_asked(system.name())).collect();
+    let (seeds, apache) = (args.seeds.clone(), args.apache.clone());
+    let terms = compare::Terms { seconds: args.time, pace: args.pace, rate: args.rate, seeds, apache };
+    let planned = compare::plan(&systems, &terms);
+    compare::run(&planned, &binary, &dir)?;
+    let table = compare::tabulate(&dir)?;
+    let rows: Vec<&Value> = table["runs"].as_array().into_iter().flatten().collect();
+    for row in &rows {
+        say(format!(
+            "{:<18} {:<34} seed {}  {:<8} {:>6} acknowledged  {}",
+            row["system"].as_str().unwrap_or_default(),
+            row["faults"].as_str().unwrap_or_default(),
+            row["seed"],
+            row["verdict"].as_str().unwrap_or_default(),
+            row["acked"],
+            row["violations"]
+        ));
+    }
+    say(format!("reports: {}/*/report.html", dir.display()));
+    if args.json {
+        say(&table);
+    }
+    let of_product = |row: &&&Value| row["system"] == system::PRODUCT.name();
+    let is_valid = rows.iter().filter(of_product).all(|row| row["verdict"] == "valid");
+    let complete = rows.len() >= planned.len();
+    Ok(if !is_valid {
+        ExitCode::from(1)
+    } else if complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
     })
 }
 

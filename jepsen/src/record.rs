@@ -177,7 +177,7 @@ pub struct Finished {
 }
 
 /// The file of a run's [`Record`].
-const RECORD: &str = "run.json";
+pub const RECORD: &str = "run.json";
 /// The file of its history.
 const HISTORY: &str = "history.jsonl";
 

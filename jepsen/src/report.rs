@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use timbermq_check::history::{Action, Micros, NEVER};
-use timbermq_check::{Row, Verdict};
+use timbermq_check::{Anomaly, Row, Verdict};
 
 use crate::record::{Finished, Options};
 pub use svg::escaped;
@@ -172,10 +172,8 @@ fn anomalies(out: &mut String, finished: &Finished) {
                 row.id,
                 escaped(&anomaly.words)
             );
-            for index in anomaly.operations.iter().take(OPERATIONS_MAX) {
-                let Some(operation) = finished.history.named(*index) else { continue };
-                let (shown, more) = shown(&serde_json::to_value(&operation).unwrap_or_default(), &anomaly.words);
-                let _ = write!(out, "<li value='{index}'><code>{}{more}</code>", escaped(&shown));
+            for (index, operation) in anomaly.operations.iter().zip(operations(finished, anomaly)) {
+                let _ = write!(out, "<li value='{index}'><code>{}</code>", escaped(&operation));
             }
             if anomaly.operations.len() > OPERATIONS_MAX {
                 let _ = write!(out, "<li>and {} more", anomaly.operations.len() - OPERATIONS_MAX);
@@ -188,6 +186,18 @@ fn anomalies(out: &mut String, finished: &Finished) {
         }
     }
     out.push_str("</section>");
+}
+
+/// The operations that show an anomaly, as JSON, without what it is not about.
+#[must_use]
+pub fn operations(finished: &Finished, anomaly: &Anomaly) -> Vec<String> {
+    let first = anomaly.operations.iter().take(OPERATIONS_MAX);
+    let text = |index: &usize| {
+        let operation = finished.history.named(*index);
+        let (shown, more) = shown(&serde_json::to_value(&operation).unwrap_or_default(), &anomaly.words);
+        shown + &more
+    };
+    first.map(text).collect()
 }
 
 /// An operation as JSON, of whose messages only those are left that the words are about; and what was left out.
