@@ -125,6 +125,7 @@ pub struct NameServer {
 /// The cluster. Dropping it ends its processes.
 #[derive(Debug)]
 pub struct Cluster {
+    system: &'static dyn System,
     /// Replicas.
     pub nodes: Vec<Node>,
     /// NameServers.
@@ -207,6 +208,7 @@ impl Cluster {
             });
         }
         let mut cluster = Self {
+            system,
             statuses: Arc::new(Mutex::new(vec![None; nodes.len()])),
             nodes,
             name_servers,
@@ -329,6 +331,11 @@ impl Cluster {
         let lit: Vec<usize> = nodes.iter().copied().filter(|n| self.nodes[*n].disk.is_mounted()).collect();
         for n in &lit {
             self.nodes[*n].may_stop += 1;
+            // One after the other takes milliseconds, in which a process that trusts its memory still acknowledges. The product
+            // must not; of others nobody can ask it.
+            if !self.system.is_product() {
+                self.nodes[*n].process.pause();
+            }
         }
         for n in &lit {
             self.nodes[*n].disk.cut_power()?;

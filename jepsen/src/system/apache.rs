@@ -14,9 +14,10 @@ use crate::namespace::Machine;
 const CONTROLLER_PORT: u16 = 9878;
 /// Where the replicas of a DLedger group listen for each other.
 const DLEDGER_PORT: u16 = 40911;
-/// The messages, offsets and locks of clients, and that a healed group serves again. What is left out is either TimberMQ's own
-/// way of doing things (terms, digests, linearizable bounds) or nothing that this system promises.
-const PROMISES: &[u8] = &[1, 2, 3, 4, 6, 7, 8, 11, 12, 15, 25, 28, 30];
+/// Messages and offsets of clients, and that a healed group serves again. What is left out is TimberMQ's own way of doing
+/// things (terms, digests, linearizable bounds), nothing that this system promises (store times), or what our readers would
+/// see and its clients would not: they ask any replica, also one that has no role yet, which says that an offset has moved.
+const PROMISES: &[u8] = &[1, 2, 3, 4, 6, 7, 11, 12, 25, 28, 30];
 /// The package of the logging library inside the jars.
 const LOGBACK: &str = "org.apache.rocketmq.logging.ch.qos.logback.core";
 
