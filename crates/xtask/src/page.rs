@@ -1,5 +1,6 @@
 //! The pages on verification: texts whose every figure comes from a recorded run.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -96,6 +97,8 @@ fn render(text: &str, results: &dyn Fn(&str) -> Value) -> String {
             Some("invariants") => page.push_str(&invariants(&results("sim"))),
             Some("faults") => page.push_str(&counts(&results("sim")["faults_by_group"])),
             Some("compared") => page.push_str(&compared(&results("apache-rocketmq"))),
+            Some("systems") => page.push_str(&systems(&results("apache-rocketmq"))),
+            Some("commands") => page.push_str(&commands(&results("apache-rocketmq"))),
             Some("anomalies") => page.push_str(&anomalies(&results("apache-rocketmq"))),
             Some("settings") => page.push_str(&settings(&results("apache-rocketmq"))),
             Some("fuzz") => page.push_str(&fuzz(&results("fuzz"))),
@@ -226,6 +229,24 @@ fn compared(results: &Value) -> String {
         );
     }
     table
+}
+
+/// The systems that were compared, and their versions.
+fn systems(results: &Value) -> String {
+    let of = |row: &Value, field: &str| row[field].as_str().unwrap_or("?").to_owned();
+    let rows: BTreeSet<(String, String)> =
+        array(&results["runs"]).map(|row| (of(row, "system"), of(row, "version"))).collect();
+    rows.into_iter().fold(String::new(), |table, (system, version)| table + &format!("| `{system}` | {version} |\n"))
+        + "\n"
+}
+
+/// What repeats the runs.
+fn commands(results: &Value) -> String {
+    let mut text = "```console\n".to_owned();
+    for row in array(&results["runs"]) {
+        let _ = writeln!(text, "# {}", row["command"].as_str().unwrap_or("?"));
+    }
+    text + "```\n"
 }
 
 /// The smallest anomaly of each kind for each system, with its operations.
