@@ -177,10 +177,10 @@ struct CompareArgs {
     #[arg(long, env = "TIMBERMQ_APACHE")]
     apache: Option<PathBuf>,
     /// Seconds under load of each run.
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 120)]
     time: u64,
     /// How many times longer than usual faults and the rests between them last, for all systems.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=20))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
     pace: u64,
     /// Operations a second.
     #[arg(long, default_value_t = 100)]
