@@ -213,6 +213,12 @@ fn compared(results: &Value) -> String {
             .map(|(id, n)| format!("{id}: {n}"))
             .collect();
         let pause = row["longest_pause_ms"].as_f64().map_or_else(|| "–".to_owned(), |ms| format!("{:.1} s", ms / 1e3));
+        // What was not read back may be there or not, and a pause that did not end has no length.
+        let lost = match (row["violations"]["I1"].as_u64().unwrap_or(0), row["broken"].is_null()) {
+            (0, false) => "not known".to_owned(),
+            (lost, _) => lost.to_string(),
+        };
+        let pause = if row["violations"]["I30"].is_null() { pause } else { "did not end in time".to_owned() };
         let note = row["broken"].as_str().map_or_else(String::new, |why| format!(" ({why})"));
         let _ = writeln!(
             table,
@@ -223,7 +229,7 @@ fn compared(results: &Value) -> String {
             row["struck"],
             number(&row["acked"]),
             number(&row["unknown"]),
-            row["violations"]["I1"].as_u64().unwrap_or(0),
+            lost,
             if others.is_empty() { "–".to_owned() } else { others.join(", ") },
             text("verdict"),
         );
@@ -336,6 +342,8 @@ mod tests {
         };
         let results = json!({"runs": [run(1, anomaly("large", &["a", "b"])), run(2, anomaly("small", &["c"]))]});
         assert!(compared(&results).contains("| `s` | kill | 1 | 3 | 12 345 | 6 | 7 | I2: 1 | 1.5 s | invalid |"));
+        let unread = json!({"runs": [{"violations": {"I30": 4}, "broken": "nobody leads", "longest_pause_ms": 40}]});
+        assert!(compared(&unread).contains("| not known | I30: 4 | did not end in time |"));
         let text = anomalies(&results);
         assert!(text.contains("seed 2: small") && !text.contains("large"), "{text}");
         assert!(anomalies(&Value::Null).starts_with("None"));
