@@ -56,7 +56,7 @@ pub fn run(options: &Options, target: Target, topic: &str) -> Result<Finished> {
         span.1 = recorder.now();
         load.prove_service(&mut nothing)?;
         load.end(&mut nothing)?;
-        load.drain(&mut nothing)
+        load.drain(&[], &mut nothing)
     };
     let broken = phases(&mut load, &mut span).err().map(|error| format!("{error:#}"));
     if span.1 == 0 {

@@ -11,18 +11,13 @@ use timbermq_check::history::{Action, ExitCause};
 use crate::disk::Disk;
 use crate::hub::Weather;
 use crate::load::Target;
-use crate::namespace::{Link, Network};
+use crate::namespace::{Link, Machine, Network};
 use crate::nemesis::{Flipped, RIGHT};
 use crate::process::{Process, Program};
 use crate::recorder::Recorder;
+use crate::system::{self, BROKER_PORT, GROUP, Layout, Start, System};
 use crate::throttle::Throttle;
 
-/// Name of the broker group.
-const GROUP: &str = "broker-a";
-/// Where clients connect to a replica.
-const BROKER_PORT: u16 = 10911;
-/// Where a NameServer listens.
-const NAMESRV_PORT: u16 = 9876;
 /// How long a process that ended by itself stays down.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// How much later than the others a replica may come back: long enough for them to elect and to write.
@@ -37,8 +32,12 @@ const FAIL_STOP: i32 = 3;
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The binary under test.
+    /// What is tested.
+    pub system: &'static dyn System,
+    /// The binary under test, of the product.
     pub binary: PathBuf,
+    /// The directory of the jars, of Apache RocketMQ.
+    pub apache: Option<PathBuf>,
     /// Replicas.
     pub replicas: usize,
     /// Whether each replica gets a disk of its own.
@@ -59,12 +58,32 @@ pub struct Settings {
     pub clocks: Option<PathBuf>,
 }
 
+impl Default for Settings {
+    /// A group of three of the product, with nothing that a fault may ask for.
+    fn default() -> Self {
+        Self {
+            system: system::PRODUCT,
+            binary: PathBuf::new(),
+            apache: None,
+            replicas: 3,
+            has_disks: false,
+            dir: PathBuf::new(),
+            bug: None,
+            settings: Vec::new(),
+            seed: 0,
+            has_hub: false,
+            has_throttle: false,
+            clocks: None,
+        }
+    }
+}
+
 /// What a replica says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// `leader`, `leader-without-quorum`, `follower` or `electing`.
     pub role: String,
-    /// Its term.
+    /// Its term; 0 where replicas do not tell it.
     pub term: u64,
 }
 
@@ -106,6 +125,7 @@ pub struct NameServer {
 /// The cluster. Dropping it ends its processes.
 #[derive(Debug)]
 pub struct Cluster {
+    system: &'static dyn System,
     /// Replicas.
     pub nodes: Vec<Node>,
     /// NameServers.
@@ -133,50 +153,37 @@ impl Cluster {
         let group = throttle.as_ref().map(Throttle::members);
         let logs = settings.dir.join("logs");
         std::fs::create_dir_all(&logs)?;
-        let program = |machine: &str, arguments: Vec<String>, environment: Vec<(String, String)>| Program {
-            machine: machine.to_owned(),
-            binary: settings.binary.clone(),
-            arguments,
-            group: None,
-            environment,
-            log: logs.join(format!("{machine}.log")),
+        let system = settings.system;
+        let add_name_server = |n: u8| network.add(&format!("ns{n}"), 100 + n);
+        let servers = (1..=system.name_servers()).map(add_name_server).collect::<Result<Vec<_>>>()?;
+        let replicas = u8::try_from(settings.replicas).context("too many replicas")?;
+        let machines = (1..=replicas).map(|n| network.add(&format!("n{n}"), n)).collect::<Result<Vec<_>>>()?;
+        let layout = Layout { settings, name_servers: &servers, replicas: &machines };
+        let program = |machine: &Machine, start: Start| {
+            for (path, text) in &start.files {
+                path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+                std::fs::write(path, text).with_context(|| path.display().to_string())?;
+            }
+            anyhow::Ok(Program {
+                machine: machine.name.clone(),
+                binary: start.binary,
+                arguments: start.arguments,
+                group: None,
+                environment: Vec::new(),
+                log: logs.join(format!("{}.log", machine.name)),
+            })
         };
         let mut name_servers = Vec::new();
-        for n in 1..=2u8 {
-            let machine = network.add(&format!("ns{n}"), 100 + n)?;
-            let listen = format!("{}:{NAMESRV_PORT}", machine.ip);
-            let arguments = with_settings("namesrv", &[format!("namesrv.listen={listen}")]);
-            let process = Process::new(program(&machine.name, arguments, Vec::new()));
-            name_servers.push(NameServer { name: machine.name, addr: listen, process });
+        for (n, (machine, addr)) in servers.iter().zip(layout.name_server_addrs()).enumerate() {
+            std::fs::create_dir_all(layout.data(machine))?;
+            let process = Process::new(program(machine, system.name_server(&layout, n))?);
+            name_servers.push(NameServer { name: machine.name.clone(), addr, process });
         }
-        let namesrv: Vec<String> = name_servers.iter().map(|server| server.addr.clone()).collect();
-        let mut machines = Vec::new();
-        for n in 0..settings.replicas {
-            let number = u8::try_from(n + 1).context("too many replicas")?;
-            machines.push(network.add(&format!("n{number}"), number)?);
-        }
-        let members: Vec<String> = machines
-            .iter()
-            .enumerate()
-            .map(|(n, machine)| format!("{}@{ip}:{}/{ip}:{BROKER_PORT}", n + 1, BROKER_PORT + 1, ip = machine.ip))
-            .collect();
         let mut nodes = Vec::new();
         for (n, machine) in machines.iter().enumerate() {
-            let path = settings.dir.join("data").join(&machine.name);
+            let path = layout.data(machine);
             let disk = if settings.has_disks { Disk::new(&path) } else { Disk::plain(&path) };
             let disk = disk.with_context(|| format!("the disk of {}", machine.name))?;
-            let mut keys = vec![
-                format!("group.name={GROUP}"),
-                format!("group.members={}", members.join(",")),
-                format!("node.id={}", n + 1),
-                format!("node.data_dir={}", path.join("data").display()),
-                format!("namesrv.addresses={}", namesrv.join(",")),
-                // Small, so that a run has many of them.
-                "log.segment_bytes=2MiB".to_owned(),
-                // A disk is full when a fault fills it, not for retention to see.
-                "retention.disk_watermark=100%".to_owned(),
-            ];
-            keys.extend(settings.settings.iter().cloned());
             let mut environment: Vec<(String, String)> =
                 settings.bug.iter().map(|bug| (timbermq_bugs::VARIABLE.to_owned(), bug.clone())).collect();
             let clock =
@@ -185,8 +192,8 @@ impl Cluster {
                 std::fs::write(clock, RIGHT)?;
                 environment.extend(faked_time(library, clock));
             }
-            let program = program(&machine.name, with_settings("server", &keys), environment);
-            let process = Process::new(Program { group: group.clone(), ..program });
+            let program = program(machine, system.replica(&layout, n))?;
+            let process = Process::new(Program { group: group.clone(), environment, ..program });
             let addr = format!("{}:{BROKER_PORT}", machine.ip);
             nodes.push(Node {
                 name: machine.name.clone(),
@@ -201,6 +208,7 @@ impl Cluster {
             });
         }
         let mut cluster = Self {
+            system,
             statuses: Arc::new(Mutex::new(vec![None; nodes.len()])),
             nodes,
             name_servers,
@@ -323,6 +331,11 @@ impl Cluster {
         let lit: Vec<usize> = nodes.iter().copied().filter(|n| self.nodes[*n].disk.is_mounted()).collect();
         for n in &lit {
             self.nodes[*n].may_stop += 1;
+            // One after the other takes milliseconds, in which a process that trusts its memory still acknowledges. The product
+            // must not; of others nobody can ask it.
+            if !self.system.is_product() {
+                self.nodes[*n].process.pause();
+            }
         }
         for n in &lit {
             self.nodes[*n].disk.cut_power()?;
@@ -662,14 +675,6 @@ fn faked_time(library: &Path, clock: &Path) -> Vec<(String, String)> {
 /// The lines in which a Rust program says that it panicked.
 fn panic_lines(log: &str) -> impl Iterator<Item = &str> {
     log.lines().filter(|line| line.contains("panicked at"))
-}
-
-fn with_settings(verb: &str, keys: &[String]) -> Vec<String> {
-    let mut arguments = vec![verb.to_owned()];
-    for key in keys {
-        arguments.extend(["--set".to_owned(), key.clone()]);
-    }
-    arguments
 }
 
 /// Removes the data of a run that had no disks of its own, and the empty places of those that had.

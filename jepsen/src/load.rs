@@ -5,21 +5,21 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Deserialize;
 use timbermq_check::history::{Action, Operation, Outcome};
-use timbermq_client::{Client, RemotingCommand, RequestCode, TopicSettings};
+use timbermq_client::{Client, ClientError, TopicSettings};
 use timbermq_tests::content;
 use tokio::runtime::Runtime;
 
 use crate::cluster::Status;
 use crate::record::Options;
 use crate::recorder::Recorder;
+use crate::system::System;
 use crate::workload::{Bench, QUEUES, SEND_TIMEOUT, Until};
 
 /// How long it may take until the topic is there.
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
-/// How long the cluster may take to serve again after the last fault, for the run to go on at all.
-const SERVE_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// How many times longer than it should the cluster may take to serve again after the last fault, for the run to go on at all.
+const SERVE_LIMIT: u32 = 2;
 /// The same where a seeded bug is to be found, which has done its work when nothing is served any more.
 const SERVE_LIMIT_WITH_BUG: Duration = Duration::from_secs(15);
 /// How long a group may take to consume what is left.
@@ -32,8 +32,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most messages in one operation of a drain.
 const DRAIN_PART: usize = 1_000;
-/// Request by which a replica tells its view of the group.
-const GROUP_STATUS: RequestCode = RequestCode(30_001);
+/// How long replicas may take to come to the leader's end.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a replica may take to say it.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(400);
 
@@ -78,6 +78,7 @@ impl Load {
             dir: options.dir.join("clients"),
             seed: options.seed,
             workload: "",
+            system: options.system(),
             rate: options.rate,
             clients: options.clients,
             stop: Arc::new(AtomicBool::new(false)),
@@ -95,23 +96,32 @@ impl Load {
     /// # Errors
     /// It takes too long.
     pub fn make_topic(&self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        let settings = TopicSettings { read_queues: QUEUES, write_queues: QUEUES, ..TopicSettings::default() };
-        let (group, topic) = (&self.bench.target.group, &self.bench.topic);
         let deadline = Instant::now() + BOOT_LIMIT;
         loop {
             meanwhile()?;
-            let made = self.runtime.block_on(async {
-                self.client.put_topic(group, topic, &settings).await?;
-                self.client.refresh_route(topic).await
-            });
+            let made = self.runtime.block_on(self.put_topic());
             match made {
-                Ok(_) => return Ok(()),
+                Ok(()) => return Ok(()),
                 Err(error) if Instant::now() > deadline => {
                     return Err(anyhow::Error::from(error).context("the cluster did not come up"));
                 }
                 Err(_) => std::thread::sleep(PAUSE),
             }
         }
+    }
+
+    async fn put_topic(&self) -> Result<(), ClientError> {
+        let settings = TopicSettings { read_queues: QUEUES, write_queues: QUEUES, ..TopicSettings::default() };
+        let (group, topic) = (&self.bench.target.group, &self.bench.topic);
+        if self.bench.system.is_product() {
+            self.client.put_topic(group, topic, &settings).await?;
+        } else {
+            // A master that is new must not depend on what it has copied so far.
+            for (_, addr) in &self.bench.target.replicas {
+                self.client.put_topic_at(addr, topic, &settings).await?;
+            }
+        }
+        self.client.refresh_route(topic).await.map(drop)
     }
 
     /// Starts the clients of all workloads.
@@ -128,7 +138,7 @@ impl Load {
     pub fn prove_service(&self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let begin = Instant::now();
         let has_bug = self.options.bug.is_some();
-        let limit = if has_bug { SERVE_LIMIT_WITH_BUG } else { SERVE_LIMIT };
+        let limit = if has_bug { SERVE_LIMIT_WITH_BUG } else { self.bench.system.recovers_within() * SERVE_LIMIT };
         let mut worker = self.bench.worker("service");
         for queue in 0..QUEUES {
             let invoke = self.recorder.now();
@@ -136,6 +146,12 @@ impl Load {
             let served = loop {
                 meanwhile()?;
                 let works = self.runtime.block_on(async {
+                    // Brokers that forget their topics when power fails have somebody who creates them again; until then
+                    // clients have no route that is not an old one.
+                    if !self.bench.system.is_product() {
+                        let _ = self.put_topic().await;
+                        let _ = worker.client.refresh_route(&self.bench.topic).await;
+                    }
                     worker.send(queue).await == Outcome::Ok && worker.client.max_offset(&at).await.is_ok()
                 });
                 if works || begin.elapsed() > limit {
@@ -213,12 +229,36 @@ impl Load {
         }
     }
 
-    /// Reads every queue from end to end on every replica.
+    /// Waits until all replicas show the bounds that the leader shows. Returns the names of those that do not get there.
+    ///
+    /// # Errors
+    /// What `meanwhile` says.
+    pub fn catch_up(&self, leader: &str, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<Vec<String>> {
+        let deadline = Instant::now() + CATCH_UP_LIMIT;
+        let bounds = |addr: &str| -> Option<Vec<(i64, i64)>> {
+            let ask = |queue| self.runtime.block_on(bounds_at(&self.client, &self.bench, addr, queue));
+            (0..QUEUES).map(ask).collect()
+        };
+        let replicas = &self.bench.target.replicas;
+        loop {
+            meanwhile()?;
+            let wanted = replicas.iter().find(|(name, _)| name == leader).and_then(|(_, addr)| bounds(addr));
+            let is_behind = |addr: &str| wanted.is_none() || bounds(addr) != wanted;
+            let behind = replicas.iter().filter(|(_, addr)| is_behind(addr)).map(|(name, _)| name.clone());
+            let behind: Vec<String> = behind.collect();
+            if behind.is_empty() || Instant::now() > deadline {
+                return Ok(behind);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Reads every queue from end to end on every replica but those that are left out.
     ///
     /// # Errors
     /// One cannot be read, or what `meanwhile` says.
-    pub fn drain(&mut self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        for (name, addr) in &self.bench.target.replicas {
+    pub fn drain(&mut self, left_out: &[String], meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        for (name, addr) in self.bench.target.replicas.iter().filter(|(name, _)| !left_out.contains(name)) {
             for queue in 0..QUEUES {
                 let deadline = Instant::now() + DRAIN_LIMIT;
                 while !self.runtime.block_on(drain_queue(&self.client, &self.bench, (name, addr), queue)) {
@@ -250,15 +290,16 @@ impl Load {
 }
 
 /// Asks a replica what it is; none when it does not answer in time.
-pub async fn ask_status(client: &Client, addr: &str) -> Option<Status> {
-    #[derive(Deserialize)]
-    struct Told {
-        role: String,
-        term: u64,
-    }
-    let answer = client.call(addr, RemotingCommand::request(GROUP_STATUS), STATUS_TIMEOUT).await.ok()?;
-    let told: Told = serde_json::from_slice(&answer.body).ok()?;
-    Some(Status { role: told.role, term: told.term })
+pub async fn ask_status(client: &Client, system: &dyn System, addr: &str) -> Option<Status> {
+    let answer = client.call(addr, system.status_request(), STATUS_TIMEOUT).await.ok()?;
+    system.status(&answer.body)
+}
+
+/// First and next offset of a queue on one replica.
+async fn bounds_at(client: &Client, bench: &Bench, addr: &str, queue: u32) -> Option<(i64, i64)> {
+    // An offset that cannot be there is answered with the bounds.
+    let probe = client.pull_at(addr, &bench.queue(queue), i64::MAX / 2, 1).await.ok()?;
+    Some((probe.min, probe.max))
 }
 
 /// Reads a queue from end to end on one replica. False when that did not work; then nothing is written down.
@@ -266,9 +307,8 @@ async fn drain_queue(client: &Client, bench: &Bench, (name, addr): (&str, &str),
     let (recorder, at) = (&bench.recorder, bench.queue(queue));
     let unsigned = |offset: i64| u64::try_from(offset).unwrap_or(0);
     let invoke = recorder.now();
-    // An offset that cannot be there is answered with the bounds.
-    let Ok(probe) = client.pull_at(addr, &at, i64::MAX / 2, 1).await else { return false };
-    let (min, max) = (unsigned(probe.min), unsigned(probe.max));
+    let Some((min, max)) = bounds_at(client, bench, addr, queue).await else { return false };
+    let (min, max) = (unsigned(min), unsigned(max));
     let mut parts: Vec<Vec<_>> = vec![Vec::new()];
     let mut from = min;
     while from < max {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use timbermq_check::history::Reader;
 use timbermq_check::{Id, Verdict};
 use timbermq_jepsen::record::{self, Finished, Options};
-use timbermq_jepsen::{attach, cluster, nemesis, run, sandbox, suite, workload};
+use timbermq_jepsen::{attach, cluster, compare, nemesis, run, sandbox, suite, system, workload};
 
 #[derive(Parser)]
 #[command(
@@ -33,6 +33,8 @@ enum Command {
     Attach(AttachArgs),
     /// Runs that cover every workload and every nemesis, then mixtures by chance, until a budget of time is spent.
     Suite(SuiteArgs),
+    /// The same faults for several systems, and what each made of them.
+    Compare(CompareArgs),
     /// Proof that the suite can fail: seeded bugs in the replicas are looked for. Those that the catalogue says real
     /// processes show must be found.
     Selftest(SelftestArgs),
@@ -77,6 +79,12 @@ struct LoadArgs {
 
 #[derive(clap::Args, Clone, Debug)]
 struct RunArgs {
+    /// What is tested.
+    #[arg(long, default_value = "timbermq", value_parser = systems())]
+    system: String,
+    /// The directory of Apache RocketMQ's jars, for systems of that name.
+    #[arg(long, env = "TIMBERMQ_APACHE")]
+    apache: Option<PathBuf>,
     #[command(flatten)]
     load: LoadArgs,
     /// Nemeses, none or several.
@@ -88,6 +96,9 @@ struct RunArgs {
     /// Seed of schedule, victims and loads.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many times longer than usual faults and the rests between them last; by default what the system needs.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=20))]
+    pace: Option<u64>,
     /// The binary under test.
     #[arg(long, env = "TIMBERMQ_BIN", default_value = "timbermq")]
     binary: PathBuf,
@@ -158,6 +169,37 @@ struct SuiteArgs {
 }
 
 #[derive(clap::Args, Clone, Debug)]
+struct CompareArgs {
+    /// The systems; all unless given.
+    #[arg(long, value_delimiter = ',', value_parser = systems())]
+    system: Vec<String>,
+    /// The directory of Apache RocketMQ's jars.
+    #[arg(long, env = "TIMBERMQ_APACHE")]
+    apache: Option<PathBuf>,
+    /// Seconds under load of each run.
+    #[arg(long, default_value_t = 120)]
+    time: u64,
+    /// How many times longer than usual faults and the rests between them last, for all systems.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=20))]
+    pace: u64,
+    /// Operations a second.
+    #[arg(long, default_value_t = 100)]
+    rate: u32,
+    /// Seeds of the runs.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    seeds: Vec<u64>,
+    /// The binary under test, of the product.
+    #[arg(long, env = "TIMBERMQ_BIN", default_value = "timbermq")]
+    binary: PathBuf,
+    /// Directory for what the runs leave; those that it has already are not made again.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Clone, Debug)]
 struct SelftestArgs {
     /// Seconds under load of each run.
     #[arg(long, default_value_t = 15)]
@@ -177,6 +219,10 @@ struct SelftestArgs {
     /// Print one JSON object on the last line.
     #[arg(long)]
     json: bool,
+}
+
+fn systems() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(system::ALL.iter().map(|system| system.name()))
 }
 
 /// A time with its unit: `90s`, `20m`, `2h`.
@@ -222,6 +268,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Suite(args) => suite(&args),
+        Command::Compare(args) => compare(&args),
         Command::Selftest(args) => selftest(&args),
         Command::Report { dir } => {
             let mut finished = Finished::read(&dir)?;
@@ -296,6 +343,9 @@ fn attach(args: &AttachArgs) -> Result<ExitCode> {
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
     let topic = args.topic.clone().unwrap_or_else(|| format!("jepsen-{since_1970}"));
     let options = Options {
+        system: system::PRODUCT.name().to_owned(),
+        pace: 1,
+        apache: None,
         workloads: args.load.workload.clone(),
         nemeses: Vec::new(),
         nodes: target.replicas.len(),
@@ -371,6 +421,44 @@ fn suite(args: &SuiteArgs) -> Result<ExitCode> {
     })
 }
 
+/// Says what each system did. That one of them loses something is a result, not a failure; the product must not.
+fn compare(args: &CompareArgs) -> Result<ExitCode> {
+    let (binary, dir) = places(&args.binary, args.dir.as_ref(), "compare")?;
+    let is_asked = |name: &str| args.system.is_empty() || args.system.iter().any(|asked| asked == name);
+    let systems: Vec<_> = system::ALL.iter().copied().filter(|system| is_asked(system.name())).collect();
+    let (seeds, apache) = (args.seeds.clone(), args.apache.clone());
+    let terms = compare::Terms { seconds: args.time, pace: args.pace, rate: args.rate, seeds, apache };
+    let planned = compare::plan(&systems, &terms);
+    compare::run(&planned, &binary, &dir)?;
+    let table = compare::tabulate(&dir)?;
+    let rows: Vec<&Value> = table["runs"].as_array().into_iter().flatten().collect();
+    for row in &rows {
+        say(format!(
+            "{:<18} {:<34} seed {}  {:<8} {:>6} acknowledged  {}",
+            row["system"].as_str().unwrap_or_default(),
+            row["faults"].as_str().unwrap_or_default(),
+            row["seed"],
+            row["verdict"].as_str().unwrap_or_default(),
+            row["acked"],
+            row["violations"]
+        ));
+    }
+    say(format!("reports: {}/*/report.html", dir.display()));
+    if args.json {
+        say(&table);
+    }
+    let of_product = |row: &&&Value| row["system"] == system::PRODUCT.name();
+    let is_valid = rows.iter().filter(of_product).all(|row| row["verdict"] == "valid");
+    let complete = rows.len() >= planned.len();
+    Ok(if !is_valid {
+        ExitCode::from(1)
+    } else if complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}
+
 fn selftest(args: &SelftestArgs) -> Result<ExitCode> {
     let (binary, dir) = places(&args.binary, args.dir.as_ref(), "selftest")?;
     let rows = suite::selftest(&binary, &dir, args.time, args.tries, args.bug.as_deref())?;
@@ -396,8 +484,17 @@ fn code(verdict: &Verdict) -> ExitCode {
 
 fn options(args: &RunArgs) -> Result<Options> {
     known_workloads(&args.load.workload)?;
+    let system = system::named(&args.system).context("no such system")?;
+    let fits = |kind: &str, name: &str, why: Option<&str>| match why {
+        Some(why) if !system.is_product() => bail!("{kind} {name} does not fit {}: {why}", system.name()),
+        _ => Ok(()),
+    };
+    for name in &args.load.workload {
+        fits("workload", name, workload::named(name).and_then(|workload| workload.only_for_product()))?;
+    }
     for name in &args.nemesis {
         let Some(nemesis) = nemesis::named(name) else { bail!("no nemesis is called {name:?}; `list` names them") };
+        fits("nemesis", name, nemesis.only_for_product())?;
         if let Some(why) = nemesis.missing() {
             bail!("nemesis {name} cannot be had here: {why}");
         }
@@ -405,8 +502,22 @@ fn options(args: &RunArgs) -> Result<Options> {
     anyhow::ensure!(matches!(args.nodes, 1 | 3 | 5), "a group has 1, 3 or 5 replicas");
     let unique: BTreeSet<&String> = args.nemesis.iter().collect();
     anyhow::ensure!(unique.len() == args.nemesis.len(), "a nemesis is named twice");
-    let binary = args.binary.canonicalize().with_context(|| format!("the binary {}", args.binary.display()))?;
+    let (mut binary, mut apache) = (args.binary.clone(), None);
+    if system.is_product() {
+        binary = binary.canonicalize().with_context(|| format!("the binary {}", args.binary.display()))?;
+    } else {
+        anyhow::ensure!(args.nodes > 1, "{} is about several replicas", system.name());
+        anyhow::ensure!(args.bug.is_none(), "only the product has seeded bugs");
+        anyhow::ensure!(sandbox::has_program("java"), "java is missing: install a JDK of version 11 or later");
+        let jars = args.apache.as_ref().context("--apache names no directory of jars")?;
+        let jars = jars.canonicalize().with_context(|| jars.display().to_string())?;
+        let version = system::apache_version(&jars)?;
+        apache = Some((jars, version));
+    }
     Ok(Options {
+        system: args.system.clone(),
+        pace: args.pace.unwrap_or(system.pace()),
+        apache,
         workloads: args.load.workload.clone(),
         nemeses: args.nemesis.clone(),
         nodes: args.nodes,
@@ -425,6 +536,7 @@ fn options(args: &RunArgs) -> Result<Options> {
 fn summary(finished: &Finished) -> Value {
     let judged = &finished.judged;
     json!({
+        "system": finished.record.options.system,
         "verdict": finished.verdict().word(),
         "why": match finished.verdict() { Verdict::Unknown(why) => Some(why), _ => None },
         "seed": finished.record.options.seed,
@@ -441,9 +553,14 @@ fn summary(finished: &Finished) -> Value {
 }
 
 fn list() {
+    let only = |why: Option<&str>| why.map_or_else(String::new, |why| format!(" (only timbermq: {why})"));
+    say("systems");
+    for system in system::ALL {
+        say(format!("  {:<17} {}", system.name(), system.about()));
+    }
     say("workloads");
     for workload in workload::ALL {
-        say(format!("  {:<16} {}", workload.name(), workload.about()));
+        say(format!("  {:<16} {}{}", workload.name(), workload.about(), only(workload.only_for_product())));
     }
     for (name, why) in workload::LEFT_OUT {
         say(format!("  {name:<16} left out: {why}"));
@@ -451,7 +568,9 @@ fn list() {
     say("nemeses");
     for nemesis in nemesis::ALL {
         match nemesis.missing() {
-            None => say(format!("  {:<16} {}", nemesis.name(), nemesis.about())),
+            None => {
+                say(format!("  {:<16} {}{}", nemesis.name(), nemesis.about(), only(nemesis.only_for_product())));
+            }
             Some(why) => say(format!("  {:<16} not here: {why}", nemesis.name())),
         }
     }
@@ -483,13 +602,26 @@ mod tests {
     #[test]
     fn the_command_that_repeats_a_run_is_understood() {
         let line = "timbermq-jepsen run --workload queue,locks --nemesis kill --nodes 5 --time 9 --rate 7 --clients 3 --seed 4 \
-                    --bug ack-before-fsync --set log.segment_bytes=2MiB --binary /bin/true --dir /tmp";
+                    --bug ack-before-fsync --set log.segment_bytes=2MiB --pace 2 --binary /bin/true --dir /tmp";
         let Command::Run(args) = Args::parse_from(line.split_whitespace()).command else { panic!("no run") };
         let command = options(&args).unwrap().command();
         let Command::Run(again) = Args::parse_from(command.split_whitespace()).command else { panic!("no run") };
         assert_eq!((args.load.workload, args.nemesis), (again.load.workload, again.nemesis));
-        assert_eq!(args.settings, again.settings);
+        assert_eq!((args.settings, args.pace), (again.settings, again.pace));
         assert_eq!((args.nodes, args.load.time, args.load.rate), (again.nodes, again.load.time, again.load.rate));
         assert_eq!((args.load.clients, args.seed, args.bug), (again.load.clients, again.seed, again.bug));
+    }
+
+    #[test]
+    fn what_knows_the_product_is_refused_for_others_before_anything_is_started() {
+        let refused = |line: &str| {
+            let line = format!("timbermq-jepsen run --system apache-async --apache /nowhere --dir /tmp {line}");
+            let Command::Run(args) = Args::parse_from(line.split_whitespace()).command else { panic!("no run") };
+            options(&args).unwrap_err().to_string()
+        };
+        assert!(refused("--nemesis kill,bit-flip").contains("nemesis bit-flip does not fit apache-async"));
+        assert!(refused("--workload queue,broker-id").contains("workload broker-id does not fit apache-async"));
+        assert!(refused("--nodes 1").contains("several replicas"));
+        assert!(refused("--bug ack-before-fsync").contains("seeded bugs"));
     }
 }

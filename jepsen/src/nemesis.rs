@@ -38,6 +38,10 @@ pub trait Nemesis: Sync {
     fn missing(&self) -> Option<String> {
         None
     }
+    /// Why it cannot hit any system but the product, if so.
+    fn only_for_product(&self) -> Option<&'static str> {
+        None
+    }
     /// Asks for what a cluster must be made with so that it can strike.
     fn fit(&self, _settings: &mut Settings) {}
     /// What the replicas' logs say when it has had the effect that it is for. Without that the run says nothing.

@@ -11,6 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::namespace::command_on;
 
+/// The exit code of a Java program that has done what it does before it ends because of SIGTERM.
+const ENDED_BY_TERM: i32 = 128 + 15;
+
 /// How to start it.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -111,7 +114,7 @@ impl Process {
             let Some(child) = &mut self.child else { return Ok(true) };
             if let Some(status) = child.try_wait()? {
                 self.child = None;
-                return Ok(status.success());
+                return Ok(status.success() || status.code() == Some(ENDED_BY_TERM));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -12,10 +12,9 @@ use timbermq_check::{Id, Verdict};
 
 use crate::edn;
 use crate::nemesis::{self, Nemesis};
+use crate::system::{self, System};
 use crate::workload::{self, Workload};
 
-/// Within which time every queue must serve after the last fault. Microseconds.
-const RECOVER_WITHIN: Micros = 30_000_000;
 /// How long a request may stay without an answer. Microseconds.
 const ANSWER_WITHIN: Micros = 20_000_000;
 /// Fewest operations that must have succeeded for a run to say anything.
@@ -24,6 +23,9 @@ const OK_MIN: u64 = 100;
 /// What a run is to be.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Options {
+    /// Name of the system under test.
+    #[serde(default = "product")]
+    pub system: String,
     /// Names of the workloads.
     pub workloads: Vec<String>,
     /// Names of the nemeses.
@@ -38,8 +40,14 @@ pub struct Options {
     pub clients: u32,
     /// Seed.
     pub seed: u64,
-    /// The binary under test.
+    /// How many times longer than usual faults and the rests between them last.
+    #[serde(default = "usual")]
+    pub pace: u64,
+    /// The binary under test, of the product.
     pub binary: PathBuf,
+    /// The directory of the jars, of Apache RocketMQ, and their version.
+    #[serde(default)]
+    pub apache: Option<(PathBuf, String)>,
     /// Seeded bug in the replicas.
     pub bug: Option<String>,
     /// Further settings of the replicas.
@@ -51,7 +59,21 @@ pub struct Options {
     pub dir: PathBuf,
 }
 
+fn product() -> String {
+    system::PRODUCT.name().to_owned()
+}
+
+const fn usual() -> u64 {
+    1
+}
+
 impl Options {
+    /// The system under test; the product if its name is not known any more.
+    #[must_use]
+    pub fn system(&self) -> &'static dyn System {
+        system::named(&self.system).unwrap_or(system::PRODUCT)
+    }
+
     /// The command that repeats the run.
     #[must_use]
     pub fn command(&self) -> String {
@@ -65,7 +87,11 @@ impl Options {
                 self.seed
             );
         }
-        let mut command = format!("timbermq-jepsen run --workload {}", self.workloads.join(","));
+        let mut command = "timbermq-jepsen run".to_owned();
+        if !self.system().is_product() {
+            command.push_str(&format!(" --system {}", self.system));
+        }
+        command.push_str(&format!(" --workload {}", self.workloads.join(",")));
         if !self.nemeses.is_empty() {
             command.push_str(&format!(" --nemesis {}", self.nemeses.join(",")));
         }
@@ -73,6 +99,9 @@ impl Options {
             " --nodes {} --time {} --rate {} --clients {} --seed {}",
             self.nodes, self.seconds, self.rate, self.clients, self.seed
         ));
+        if self.pace != self.system().pace() {
+            command.push_str(&format!(" --pace {}", self.pace));
+        }
         if let Some(bug) = &self.bug {
             command.push_str(&format!(" --bug {bug}"));
         }
@@ -148,7 +177,7 @@ pub struct Finished {
 }
 
 /// The file of a run's [`Record`].
-const RECORD: &str = "run.json";
+pub const RECORD: &str = "run.json";
 /// The file of its history.
 const HISTORY: &str = "history.jsonl";
 
@@ -156,6 +185,7 @@ impl Finished {
     /// Has the checkers judge a run.
     #[must_use]
     pub fn judge(record: Record, history: History) -> Self {
+        let system = record.options.system();
         // Of a cluster that somebody else started nobody knows what its processes do, and a slave of it may lag.
         let own: &[u8] = if record.options.attached.is_some() { &[30] } else { &[26, 30, 31] };
         let mut required: BTreeSet<Id> = own.iter().copied().map(Id::new).collect();
@@ -165,9 +195,16 @@ impl Finished {
         if record.ledger.iter().any(|fault| fault.nemesis == "power-all" && fault.detail.is_some()) {
             required.insert(Id::new(28));
         }
+        let mut switched_off = BTreeSet::new();
+        if let Some(promises) = system.promises() {
+            required.retain(|id| promises.contains(&id.number()));
+            let all = timbermq_check::INVARIANTS.iter().map(|invariant| invariant.id);
+            switched_off.extend(all.filter(|id| !promises.contains(&id.number())));
+        }
         let options = timbermq_check::Options {
             required,
-            recover_within: RECOVER_WITHIN,
+            switched_off,
+            recover_within: Micros::try_from(system.recovers_within().as_micros()).unwrap_or(Micros::MAX),
             answer_within: Some(ANSWER_WITHIN),
             ok_min: OK_MIN,
             ..timbermq_check::Options::default()

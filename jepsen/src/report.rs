@@ -10,9 +10,9 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use timbermq_check::history::{Action, Micros, NEVER};
-use timbermq_check::{Row, Verdict};
+use timbermq_check::{Anomaly, Row, Verdict};
 
-use crate::record::Finished;
+use crate::record::{Finished, Options};
 pub use svg::escaped;
 use svg::{Time, duration, grouped, seconds};
 
@@ -32,13 +32,21 @@ impl Finished {
         let path = self.record.options.dir.join(FILE);
         std::fs::write(&path, page(self)).with_context(|| path.display().to_string())
     }
+
+    /// The longest time between two acknowledged sends that overlaps a fault.
+    #[must_use]
+    pub fn longest_pause(&self) -> Option<Micros> {
+        let acknowledged = gaps::acknowledged(&self.history);
+        self.faults().filter_map(|fault| gaps::of(fault, &acknowledged).longest).max()
+    }
 }
 
 /// The page.
 #[must_use]
 pub fn page(finished: &Finished) -> String {
     let options = &finished.record.options;
-    let title = format!("{} under {}", options.workloads.join(", "), faults_in_words(&options.nemeses));
+    let title =
+        format!("{}{} under {}", named(options), options.workloads.join(", "), faults_in_words(&options.nemeses));
     let time = span(finished);
     let mut out = String::with_capacity(256 << 10);
     let _ = write!(
@@ -71,6 +79,11 @@ pub fn page(finished: &Finished) -> String {
     again(&mut out, finished);
     out.push_str("</main></html>\n");
     out
+}
+
+/// Which system it was, where it was not the product.
+fn named(options: &Options) -> String {
+    options.apache.as_ref().map_or_else(String::new, |(_, version)| format!("{} {version}: ", options.system))
 }
 
 fn faults_in_words(nemeses: &[String]) -> String {
@@ -124,8 +137,7 @@ fn head(out: &mut String, finished: &Finished, title: &str) {
         word = verdict.word(),
     );
     let judged = &finished.judged;
-    let acknowledged = gaps::acknowledged(&finished.history);
-    let longest = finished.faults().filter_map(|fault| gaps::of(fault, &acknowledged).longest).max();
+    let longest = finished.longest_pause();
     let tiles = [
         (grouped(judged.operations), "operations seen"),
         (grouped(judged.sends.ok), "sends acknowledged"),
@@ -160,10 +172,8 @@ fn anomalies(out: &mut String, finished: &Finished) {
                 row.id,
                 escaped(&anomaly.words)
             );
-            for index in anomaly.operations.iter().take(OPERATIONS_MAX) {
-                let Some(operation) = finished.history.named(*index) else { continue };
-                let (shown, more) = shown(&serde_json::to_value(&operation).unwrap_or_default(), &anomaly.words);
-                let _ = write!(out, "<li value='{index}'><code>{}{more}</code>", escaped(&shown));
+            for (index, operation) in anomaly.operations.iter().zip(operations(finished, anomaly)) {
+                let _ = write!(out, "<li value='{index}'><code>{}</code>", escaped(&operation));
             }
             if anomaly.operations.len() > OPERATIONS_MAX {
                 let _ = write!(out, "<li>and {} more", anomaly.operations.len() - OPERATIONS_MAX);
@@ -176,6 +186,18 @@ fn anomalies(out: &mut String, finished: &Finished) {
         }
     }
     out.push_str("</section>");
+}
+
+/// The operations that show an anomaly, as JSON, without what it is not about.
+#[must_use]
+pub fn operations(finished: &Finished, anomaly: &Anomaly) -> Vec<String> {
+    let first = anomaly.operations.iter().take(OPERATIONS_MAX);
+    let text = |index: &usize| {
+        let operation = finished.history.named(*index);
+        let (shown, more) = shown(&serde_json::to_value(&operation).unwrap_or_default(), &anomaly.words);
+        shown + &more
+    };
+    first.map(text).collect()
 }
 
 /// An operation as JSON, of whose messages only those are left that the words are about; and what was left out.
@@ -270,10 +292,13 @@ mod tests {
     use timbermq_check::history::{History, MessageId, Operation};
 
     use super::*;
-    use crate::record::{Ledger, Options, Record, Sample};
+    use crate::record::{Ledger, Record, Sample};
 
     fn finished(end: u64) -> Finished {
         let options = Options {
+            system: "timbermq".into(),
+            pace: 1,
+            apache: None,
             workloads: vec!["queue".into()],
             nemeses: vec!["kill".into()],
             nodes: 3,

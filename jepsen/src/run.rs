@@ -20,7 +20,7 @@ use crate::schedule::{Planned, plan};
 /// The topic of a run in a cluster of its own.
 const TOPIC: &str = "jepsen";
 /// How long the first leader may take.
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How long the replicas may take to become equal.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// Time between two looks at processes and the schedule.
@@ -57,16 +57,15 @@ struct Run {
 pub fn run(options: &Options) -> Result<Finished> {
     let recorder = Recorder::new();
     let mut settings = Settings {
+        system: options.system(),
         binary: options.binary.clone(),
+        apache: options.apache.as_ref().map(|(jars, _)| jars.clone()),
         replicas: options.nodes,
         has_disks: crate::disk::missing().is_none(),
         dir: options.dir.clone(),
         bug: options.bug.clone(),
-        settings: Vec::new(),
         seed: options.seed,
-        has_hub: false,
-        has_throttle: false,
-        clocks: None,
+        ..Settings::default()
     };
     options.nemeses().iter().for_each(|nemesis| nemesis.fit(&mut settings));
     settings.settings.extend(options.settings.iter().cloned());
@@ -108,9 +107,19 @@ impl Run {
             }
         }
         self.load.end(&mut || cluster.supervise())?;
-        self.compare()?;
+        if self.options.system().is_product() {
+            self.compare()?;
+            let cluster = &mut self.cluster;
+            return self.load.drain(&[], &mut || cluster.supervise());
+        }
+        // A replica that never comes to the leader's end is not read: what it lacks it would be said to have lost.
+        let leader = self.cluster.leader().context("nobody leads in the end")?;
+        let leader = self.cluster.nodes[leader].name.clone();
         let cluster = &mut self.cluster;
-        self.load.drain(&mut || cluster.supervise())
+        let behind = self.load.catch_up(&leader, &mut || cluster.supervise())?;
+        self.load.drain(&behind, &mut || cluster.supervise())?;
+        anyhow::ensure!(behind.is_empty(), "{} did not come to the end of {leader}", behind.join(", "));
+        Ok(())
     }
 
     fn faults(&mut self) -> Result<()> {
@@ -118,7 +127,7 @@ impl Run {
         self.load.start();
         let begin = Instant::now();
         let end = begin + Duration::from_secs(self.options.seconds);
-        let mut planned = plan(self.options.seed, &self.options.nemeses(), self.options.seconds).into_iter().peekable();
+        let mut planned = self.planned().into_iter().peekable();
         let mut next_look = begin;
         while Instant::now() < end {
             self.cluster.supervise()?;
@@ -134,6 +143,10 @@ impl Run {
         }
         self.span.1 = self.recorder.now();
         Ok(())
+    }
+
+    fn planned(&self) -> Vec<Planned> {
+        plan(self.options.seed, &self.options.nemeses(), self.options.seconds, self.options.pace)
     }
 
     fn strike(&mut self, planned: &Planned) -> Result<()> {
@@ -241,11 +254,12 @@ impl Run {
             let (recorder, samples) = (self.recorder.clone(), Arc::clone(&self.samples));
             let statuses: Statuses = Arc::clone(&self.cluster.statuses);
             let client = self.load.bench.worker(&format!("watcher-{name}")).client;
+            let system = self.options.system();
             self.load.runtime.spawn(async move {
                 let mut is_first = true;
                 loop {
                     let at = recorder.now();
-                    let status = ask_status(&client, &addr).await;
+                    let status = ask_status(&client, system, &addr).await;
                     let before = {
                         let mut told = statuses.lock().unwrap_or_else(PoisonError::into_inner);
                         std::mem::replace(&mut told[n], status.clone())

@@ -12,6 +12,7 @@ use timbermq_bugs::{Bug, CATALOGUE, Entry, Layer, State};
 use timbermq_tests::dice::Dice;
 
 use crate::nemesis;
+use crate::system;
 use crate::workload;
 
 /// Seconds that a run takes beyond those under load: boot, heal, drain, check.
@@ -26,6 +27,12 @@ const PATIENCE: u64 = 300;
 pub struct Scenario {
     /// Its name.
     pub name: String,
+    /// The system under test.
+    pub system: &'static str,
+    /// The jars of a system that has any.
+    pub apache: Option<PathBuf>,
+    /// How many times longer than usual faults and rests last; none for what the system needs.
+    pub pace: Option<u64>,
     /// Workloads.
     pub workloads: Vec<String>,
     /// Nemeses.
@@ -42,10 +49,36 @@ pub struct Scenario {
     pub bug: Option<String>,
 }
 
+impl Default for Scenario {
+    /// A group of three of the product, with nothing to do for a minute.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            system: system::PRODUCT.name(),
+            apache: None,
+            pace: None,
+            workloads: Vec::new(),
+            nemeses: Vec::new(),
+            nodes: 3,
+            seconds: 60,
+            rate: 200,
+            seed: 1,
+            bug: None,
+        }
+    }
+}
+
 impl Scenario {
     fn arguments(&self, binary: &Path, dir: &Path) -> Vec<String> {
         let mut arguments = vec!["run".to_owned(), "--json".to_owned()];
         let mut option = |name: &str, value: String| arguments.extend([format!("--{name}"), value]);
+        option("system", self.system.to_owned());
+        if let Some(apache) = &self.apache {
+            option("apache", apache.display().to_string());
+        }
+        if let Some(pace) = self.pace {
+            option("pace", pace.to_string());
+        }
         option("workload", self.workloads.join(","));
         if !self.nemeses.is_empty() {
             option("nemesis", self.nemeses.join(","));
@@ -117,7 +150,7 @@ fn plan_with(seed: u64, budget: u64, seconds: u64, here: &[&str]) -> Vec<Scenari
         if fits {
             left -= seconds + OVERHEAD;
             let nemeses = nemeses.into_iter().filter(|name| here.contains(&name.as_str())).collect();
-            planned.push(Scenario { name, workloads, nemeses, nodes, seconds, rate: 200, seed, bug: None });
+            planned.push(Scenario { name, workloads, nemeses, nodes, seconds, seed, ..Scenario::default() });
         }
         fits
     };
@@ -163,7 +196,11 @@ pub fn run(scenarios: &[Scenario], binary: &Path, dir: &Path, budget: Duration) 
     Ok(outcomes)
 }
 
-fn one(scenario: &Scenario, binary: &Path, dir: &Path) -> Result<Outcome> {
+/// Makes one run as a process of its own.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn one(scenario: &Scenario, binary: &Path, dir: &Path) -> Result<Outcome> {
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let begin = Instant::now();
     let (out, err) = (dir.join("stdout"), dir.join("stderr"));
@@ -331,7 +368,7 @@ pub fn selftest(binary: &Path, dir: &Path, seconds: u64, tries: u64, only: Optio
         let list = |names: &str| names.split(',').map(str::to_owned).collect();
         let nemeses: Vec<String> = list(nemeses);
         let seconds = long_enough(seconds, &nemeses);
-        Scenario { name, workloads: list(workloads), nemeses, nodes: 3, seconds, rate: 200, seed, bug }
+        Scenario { name, workloads: list(workloads), nemeses, seconds, seed, bug, ..Scenario::default() }
     };
     let clean =
         one(&scenario("no-bug".into(), "queue,offsets", "kill,power-all", 1, None), binary, &dir.join("no-bug"))?;

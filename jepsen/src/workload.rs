@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 
 use crate::load::Target;
 use crate::recorder::{Recorder, outcome};
+use crate::system::System;
 
 /// Queues of the topic of a run.
 pub const QUEUES: u32 = 4;
@@ -42,6 +43,10 @@ pub trait Workload: Sync {
     /// Whether its clients are stock ones, which are programs of their own.
     fn is_stock(&self) -> bool {
         false
+    }
+    /// Why it cannot use any system but the product, if so.
+    fn only_for_product(&self) -> Option<&'static str> {
+        None
     }
     /// Makes ready what it needs, before there is a cluster.
     ///
@@ -92,6 +97,8 @@ pub struct Bench {
     pub seed: u64,
     /// The workload, whose name its clients' names begin with.
     pub workload: &'static str,
+    /// What they use.
+    pub system: &'static dyn System,
     /// Operations a second of all clients together.
     pub rate: u32,
     /// Clients.
@@ -123,6 +130,7 @@ impl Bench {
             consumer_group: group.to_owned(),
             timeout: TIMEOUT,
             route_max_age: Duration::from_secs(5),
+            doubts_refusals: !self.system.is_product(),
             ..ClientConfig::default()
         };
         // Connections are made on the runtime.

@@ -2,12 +2,13 @@
 # Runs the stock Apache RocketMQ servers and their admin tool, which the tests compare with and talk to.
 #
 #   tests/reference/apache.sh build   [cache-dir]
+#   tests/reference/apache.sh jars    [cache-dir]
 #   tests/reference/apache.sh namesrv <port> <dir> [key=value…]
 #   tests/reference/apache.sh broker  <namesrv> <port> <dir> [brokerName] [key=value…]
 #   tests/reference/apache.sh mqadmin <command> [option…]         (give it -n <namesrv> as usual)
 #
 # build fetches the jars into <cache-dir>/apache-<version>; cache-dir defaults to ${TIMBERMQ_CACHE:-~/.cache/timbermq},
-# where the other three look for them. Servers stay in the foreground until SIGTERM, listen on 127.0.0.1 only (but for
+# where the others look for them; jars does that and prints their directory. Servers stay in the foreground until SIGTERM, listen on 127.0.0.1 only (but for
 # the replication port, which knows no such setting), keep everything under <dir>, log to <dir>/logs, and print a line
 # with "boot success" once they serve. A broker takes three ports: <port>, <port>-2 (the "VIP" port of old clients) and
 # <port>+1 (replication). key=value pairs are added to the server's properties file, where the last one wins; a replica
@@ -21,7 +22,7 @@ cache=${TIMBERMQ_CACHE:-$HOME/.cache/timbermq}
 
 fail() { echo "apache.sh: $1" >&2; exit 2; }
 
-usage() { sed -n '4,7s/^#   //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '4,8s/^#   //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 build() {
     cache=${1:-$cache}
@@ -84,6 +85,10 @@ shift
 case $verb in
 build)
     build "$@"
+    ;;
+jars)
+    build "$@"
+    echo "$cache/apache-$version/lib"
     ;;
 namesrv)
     [ $# -ge 2 ] || usage

@@ -66,22 +66,16 @@ impl Client {
     /// # Errors
     /// The group does not answer in time, or refuses.
     pub async fn put_topic(&self, broker_name: &str, topic: &str, settings: &TopicSettings) -> Result<(), ClientError> {
-        let number = |number: u32| i32::try_from(number).map_err(|_| ClientError::refused("a number is too large"));
-        let attributes = settings.attributes.join(",");
-        let header = CreateTopicHeader {
-            topic: topic.to_owned(),
-            default_topic: "TBW102".to_owned(),
-            read_queue_nums: number(settings.read_queues)?,
-            write_queue_nums: number(settings.write_queues)?,
-            perm: number(settings.perm)?,
-            topic_filter_type: "SINGLE_TAG".to_owned(),
-            topic_sys_flag: Some(0),
-            order: settings.order,
-            attributes: (!attributes.is_empty()).then_some(attributes),
-            force: None,
-        };
-        let request = RemotingCommand::request(RequestCode::UPDATE_AND_CREATE_TOPIC).with_header(&header);
-        self.call_broker(broker_name, request).await.map(drop)
+        self.call_broker(broker_name, put_topic_request(topic, settings)?).await.map(drop)
+    }
+
+    /// Creates a topic on the replica at `addr`, or changes it there, for brokers whose replicas each have topics of their own.
+    ///
+    /// # Errors
+    /// It does not answer in time, or refuses.
+    pub async fn put_topic_at(&self, addr: &str, topic: &str, settings: &TopicSettings) -> Result<(), ClientError> {
+        let request = put_topic_request(topic, settings)?;
+        self.ask(addr, request, self.shared.config.timeout, &[]).await.map(drop)
     }
 
     /// Deletes a topic in every broker group, then at every NameServer.
@@ -188,4 +182,22 @@ impl Client {
         let response = self.call_broker(broker_name, request).await?;
         B::from_json(&response.body).map_err(|error| ClientError::garbled(broker_name, error))
     }
+}
+
+fn put_topic_request(topic: &str, settings: &TopicSettings) -> Result<RemotingCommand, ClientError> {
+    let number = |number: u32| i32::try_from(number).map_err(|_| ClientError::refused("a number is too large"));
+    let attributes = settings.attributes.join(",");
+    let header = CreateTopicHeader {
+        topic: topic.to_owned(),
+        default_topic: "TBW102".to_owned(),
+        read_queue_nums: number(settings.read_queues)?,
+        write_queue_nums: number(settings.write_queues)?,
+        perm: number(settings.perm)?,
+        topic_filter_type: "SINGLE_TAG".to_owned(),
+        topic_sys_flag: Some(0),
+        order: settings.order,
+        attributes: (!attributes.is_empty()).then_some(attributes),
+        force: None,
+    };
+    Ok(RemotingCommand::request(RequestCode::UPDATE_AND_CREATE_TOPIC).with_header(&header))
 }

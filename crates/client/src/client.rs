@@ -12,7 +12,7 @@ use timbermq_transport::Connector;
 use timbermq_types::Mono;
 
 use crate::config::ClientConfig;
-use crate::error::ClientError;
+use crate::error::{ClientError, is_passing};
 use crate::routes::{Routes, read_queues, write_queues};
 
 /// A client. Cheap to clone; clones share connections and routes.
@@ -215,7 +215,8 @@ impl Client {
         if code == ResponseCode::SUCCESS || accept.contains(&code) {
             return Ok(Answered { response, addr: addr.to_owned() });
         }
-        Err(ClientError::from_response(addr, code, response.remark))
+        let error = ClientError::from_response(addr, code, response.remark);
+        Err(if self.shared.config.doubts_refusals { error.doubted() } else { error })
     }
 
     /// Asks the NameServer that answered last, then the others.
@@ -338,9 +339,4 @@ impl Client {
     pub(crate) fn left_until(&self, deadline: Mono) -> Option<Duration> {
         Some(deadline.since(self.now())).filter(|left| !left.is_zero())
     }
-}
-
-/// Whether a refusal is about the moment: a leader is being elected, or there is too much to do.
-fn is_passing(code: ResponseCode) -> bool {
-    [ResponseCode::SERVICE_NOT_AVAILABLE, ResponseCode::SYSTEM_BUSY].contains(&code)
 }

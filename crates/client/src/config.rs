@@ -24,6 +24,9 @@ pub struct ClientConfig {
     pub routes_max: usize,
     /// Wait between rounds over all replicas.
     pub retry_pause: Duration,
+    /// Whether a broker that answers *not available* or *busy* may have carried the request out all the same. This
+    /// project's never has; one that answers so when it loses the leadership half-way may.
+    pub doubts_refusals: bool,
     /// Bounds of connections.
     pub connector: ConnectorOptions,
 }
@@ -39,6 +42,7 @@ impl Default for ClientConfig {
             route_max_age: Duration::from_secs(30),
             routes_max: 10_000,
             retry_pause: Duration::from_millis(50),
+            doubts_refusals: false,
             connector: ConnectorOptions::default(),
         }
     }

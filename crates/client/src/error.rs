@@ -78,6 +78,16 @@ impl ClientError {
         }
     }
 
+    /// The same from a broker that may have carried out what it says it could not.
+    pub(crate) fn doubted(self) -> Self {
+        match self {
+            ClientError::Refused { code: code @ Some(refusal), addr, reason } if is_passing(refusal) => {
+                ClientError::Unknown { code, addr, reason }
+            }
+            certain => certain,
+        }
+    }
+
     /// A response that says success and cannot be understood.
     pub(crate) fn garbled(addr: &str, reason: impl std::fmt::Display) -> Self {
         ClientError::Unknown { code: None, addr: addr.to_owned(), reason: format!("unreadable response: {reason}") }
@@ -95,5 +105,30 @@ impl ClientError {
             ]
             .contains(&code),
         }
+    }
+}
+
+/// Whether a refusal is about the moment: a leader is being elected, or there is too much to do.
+pub(crate) fn is_passing(code: ResponseCode) -> bool {
+    [ResponseCode::SERVICE_NOT_AVAILABLE, ResponseCode::SYSTEM_BUSY].contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_doubts_refusals_takes_those_of_the_moment_for_unknown_and_no_others() {
+        let answered = |code| ClientError::from_response("a:1", code, None);
+        for code in [ResponseCode::SERVICE_NOT_AVAILABLE, ResponseCode::SYSTEM_BUSY] {
+            assert!(!answered(code).is_unknown());
+            assert!(answered(code).doubted().is_unknown(), "{code}");
+            assert_eq!(answered(code).doubted().code(), Some(code));
+        }
+        for code in [ResponseCode::NO_PERMISSION, ResponseCode::TOPIC_NOT_EXIST, ResponseCode::MESSAGE_ILLEGAL] {
+            assert!(!answered(code).doubted().is_unknown(), "{code}");
+        }
+        // Who was never reached did nothing.
+        assert!(!ClientError::refused("no connection").doubted().is_unknown());
     }
 }

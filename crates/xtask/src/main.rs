@@ -166,10 +166,12 @@ const TASKS: &[Task] = &[
     Task {
         name: "jepsen",
         about: "break things around real processes under load",
-        usage: "jepsen run|suite|selftest|attach|report|list [ARGS]...",
+        usage: "jepsen run|suite|compare|selftest|attach|report|list [ARGS]... [--record]",
         details: "Arguments go to `timbermq-jepsen`; `cargo xtask jepsen -- --help` shows those, jepsen/README.md explains them.\n\
-                  Needs root. `selftest` and `run --bug NAME` use a product that can have seeded bugs.",
-        run: |args| status(&mut jepsen::command(&setup::prepare()?, after_dashes(args))?),
+                  Needs root. `selftest` and `run --bug NAME` use a product that can have seeded bugs; systems called apache-…\n\
+                  use jars that are fetched once, and need java and mvn.\n\n  \
+                  --record  of `compare`: put the figures into crates/timbermq/docs/results/apache-rocketmq.json",
+        run: |args| jepsen::run(&setup::prepare()?, after_dashes(args)),
     },
     Task {
         name: "traces",

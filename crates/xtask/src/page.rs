@@ -1,5 +1,6 @@
 //! The pages on verification and performance: texts whose every figure comes from a recorded run.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -15,12 +16,13 @@ use crate::workspace::{Workspace, array};
 
 /// Where figures are kept, one file of JSON for each task that makes them.
 const RESULTS: &str = "crates/timbermq/docs/results";
-/// The page on verification.
-const PAGE: &str = "crates/timbermq/docs/verification.md";
 /// The page on performance.
 const PERFORMANCE: &str = "crates/timbermq/docs/performance.md";
-/// The text of the page on verification. `{{file/pointer}}` stands for a figure, `{{table:name}}` for a table.
-const TEXT: &str = include_str!("verification.md");
+/// The other pages and their texts. `{{file/pointer}}` stands for a figure, `{{table:name}}` for a table.
+const PAGES: [(&str, &str); 2] = [
+    ("crates/timbermq/docs/verification.md", include_str!("verification.md")),
+    ("jepsen/docs/apache-rocketmq.md", include_str!("apache-rocketmq.md")),
+];
 /// What stands where nothing was recorded.
 const MISSING: &str = "(not recorded)";
 
@@ -42,27 +44,23 @@ pub fn record(root: &Path, name: &str, figures: &Value) -> Result<()> {
 /// An argument is unknown, or a file cannot be read or written.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let root = Workspace::open()?.root;
-    let results = |file: &str| read(&root, file);
-    let pages = [(PAGE, render(&results)), (PERFORMANCE, performance::render(&results))];
-    match args {
-        [] => {
-            for (path, page) in pages {
-                write(&root, path, &page)?;
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        [check] if check == "--check" => {
-            let mut code = ExitCode::SUCCESS;
-            for (path, page) in pages {
-                if fs::read_to_string(root.join(path)).unwrap_or_default() != page {
-                    eprintln!("error: {path} is not what the recorded figures make it; run cargo xtask page");
-                    code = ExitCode::FAILURE;
-                }
-            }
-            Ok(code)
-        }
+    let is_check = match args {
+        [] => false,
+        [check] if check == "--check" => true,
         _ => bail!("unknown arguments; see cargo xtask page --help"),
+    };
+    let mut code = ExitCode::SUCCESS;
+    let results = |file: &str| read(&root, file);
+    let texts = PAGES.iter().map(|(page, text)| (*page, render(text, &results)));
+    for (page, fresh) in texts.chain([(PERFORMANCE, performance::render(&results))]) {
+        if !is_check {
+            write(&root, page, &fresh)?;
+        } else if fs::read_to_string(root.join(page)).unwrap_or_default() != fresh {
+            eprintln!("error: {page} is not what the recorded figures make it; run cargo xtask page");
+            code = ExitCode::FAILURE;
+        }
     }
+    Ok(code)
 }
 
 /// Writes the page on performance.
@@ -75,6 +73,7 @@ pub fn write_performance(root: &Path) -> Result<()> {
 
 fn write(root: &Path, path: &str, page: &str) -> Result<()> {
     let path = root.join(path);
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -103,9 +102,9 @@ fn ledger_sum(text: &str) -> Value {
     })
 }
 
-fn render(results: &dyn Fn(&str) -> Value) -> String {
+fn render(text: &str, results: &dyn Fn(&str) -> Value) -> String {
     let mut page = String::new();
-    let mut rest = TEXT;
+    let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
         page.push_str(before);
         let Some((name, after)) = after.split_once("}}") else { break };
@@ -114,6 +113,11 @@ fn render(results: &dyn Fn(&str) -> Value) -> String {
             Some("models") => page.push_str(&models(&results("models"))),
             Some("invariants") => page.push_str(&invariants(&results("sim"))),
             Some("faults") => page.push_str(&counts(&results("sim")["faults_by_group"])),
+            Some("compared") => page.push_str(&compared(&results("apache-rocketmq"))),
+            Some("systems") => page.push_str(&systems(&results("apache-rocketmq"))),
+            Some("commands") => page.push_str(&commands(&results("apache-rocketmq"))),
+            Some("anomalies") => page.push_str(&anomalies(&results("apache-rocketmq"))),
+            Some("settings") => page.push_str(&settings(&results("apache-rocketmq"))),
             Some("fuzz") => page.push_str(&fuzz(&results("fuzz"))),
             Some(_) => page.push_str(MISSING),
             None => page.push_str(&figure(results, name)),
@@ -212,6 +216,107 @@ fn fuzz(results: &Value) -> String {
     table
 }
 
+/// What each system made of each fault, a row for each run.
+fn compared(results: &Value) -> String {
+    let mut table = "| system | faults | seed | struck | acknowledged | unknown | lost | other promises broken | longest pause in writes | verdict |\n\
+                     |---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in array(&results["runs"]) {
+        let text = |field: &str| row[field].as_str().unwrap_or("?").to_owned();
+        let broken = row["violations"].as_object().into_iter().flatten();
+        // The loss of all power is a special case of I1, which counts its messages already.
+        let others: Vec<String> = broken
+            .filter(|(id, _)| !["I1", "I28"].contains(&id.as_str()))
+            .map(|(id, n)| format!("{id}: {n}"))
+            .collect();
+        let pause = row["longest_pause_ms"].as_f64().map_or_else(|| "–".to_owned(), |ms| format!("{:.1} s", ms / 1e3));
+        // What was not read back may be there or not, and a pause that did not end has no length.
+        let lost = match (row["violations"]["I1"].as_u64().unwrap_or(0), row["broken"].is_null()) {
+            (0, false) => "not known".to_owned(),
+            (lost, _) => lost.to_string(),
+        };
+        let pause = if row["violations"]["I30"].is_null() { pause } else { "did not end in time".to_owned() };
+        let note = row["broken"].as_str().map_or_else(String::new, |why| format!(" ({why})"));
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {pause} | {}{note} |",
+            text("system"),
+            text("faults"),
+            row["seed"],
+            row["struck"],
+            number(&row["acked"]),
+            number(&row["unknown"]),
+            lost,
+            if others.is_empty() { "–".to_owned() } else { others.join(", ") },
+            text("verdict"),
+        );
+    }
+    table
+}
+
+/// The systems that were compared, and their versions.
+fn systems(results: &Value) -> String {
+    let of = |row: &Value, field: &str| row[field].as_str().unwrap_or("?").to_owned();
+    let rows: BTreeSet<(String, String)> =
+        array(&results["runs"]).map(|row| (of(row, "system"), of(row, "version"))).collect();
+    rows.into_iter().fold(String::new(), |table, (system, version)| table + &format!("| `{system}` | {version} |\n"))
+        + "\n"
+}
+
+/// What repeats the runs.
+fn commands(results: &Value) -> String {
+    let mut text = "```console\n".to_owned();
+    for row in array(&results["runs"]) {
+        let _ = writeln!(text, "# {}", row["command"].as_str().unwrap_or("?"));
+    }
+    text + "```\n"
+}
+
+/// The smallest anomaly of each kind for each system, with its operations.
+fn anomalies(results: &Value) -> String {
+    let mut found: Vec<(String, &Value, &Value)> = Vec::new();
+    for row in array(&results["runs"]) {
+        for anomaly in array(&row["anomalies"]) {
+            let kind =
+                format!("`{}`, {}", row["system"].as_str().unwrap_or("?"), anomaly["id"].as_str().unwrap_or("?"));
+            let size = |anomaly: &Value| array(&anomaly["operations"]).count();
+            match found.iter_mut().find(|(other, ..)| *other == kind) {
+                None => found.push((kind, row, anomaly)),
+                Some(known) if size(anomaly) < size(known.2) => (known.1, known.2) = (row, anomaly),
+                Some(_) => {}
+            }
+        }
+    }
+    let mut text = String::new();
+    for (kind, row, anomaly) in found {
+        let _ = writeln!(
+            text,
+            "* {kind}, “{}”, under {}, seed {}: {}\n",
+            anomaly["promise"].as_str().unwrap_or("?"),
+            row["faults"].as_str().unwrap_or("?"),
+            row["seed"],
+            anomaly["words"].as_str().unwrap_or("?")
+        );
+        text.push_str("  ```json\n");
+        for operation in array(&anomaly["operations"]) {
+            let _ = writeln!(text, "  {}", operation.as_str().unwrap_or("?"));
+        }
+        text.push_str("  ```\n");
+    }
+    if text.is_empty() { "None was found.\n".to_owned() } else { text }
+}
+
+/// The settings of the first replica and the first NameServer of each system.
+fn settings(results: &Value) -> String {
+    let mut text = String::new();
+    for (system, files) in results["settings"].as_object().into_iter().flatten() {
+        let of = |kind: &str| files[kind].as_str().unwrap_or("?").trim_end().to_owned();
+        let _ = writeln!(text, "`{system}`, its first replica:\n\n```properties\n{}\n```\n", of("replica"));
+        let _ = writeln!(text, "and its first NameServer:\n\n```properties\n{}\n```\n", of("name_server"));
+    }
+    if text.is_empty() { format!("{MISSING}\n") } else { text.trim_end().to_owned() + "\n" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,7 +343,27 @@ mod tests {
 
     #[test]
     fn every_mark_of_the_text_is_replaced() {
-        let page = render(&|_| Value::Null);
-        assert!(!page.contains("{{") && !page.contains("}}"));
+        for (name, text) in PAGES {
+            let page = render(text, &|_| Value::Null);
+            assert!(!page.contains("{{") && !page.contains("}}"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_comparison_counts_what_was_lost_apart_and_shows_the_smallest_anomaly_of_each_kind() {
+        let anomaly = |words: &str, operations: &[&str]| json!({"id": "I1", "promise": "p", "words": words, "operations": operations});
+        let run = |seed: u64, anomaly: Value| {
+            json!({"system": "s", "faults": "kill", "seed": seed, "struck": 3, "acked": 12_345, "unknown": 6,
+                   "violations": {"I1": 7, "I28": 7, "I2": 1}, "longest_pause_ms": 1500, "verdict": "invalid",
+                   "broken": null, "anomalies": [anomaly]})
+        };
+        let results = json!({"runs": [run(1, anomaly("large", &["a", "b"])), run(2, anomaly("small", &["c"]))]});
+        assert!(compared(&results).contains("| `s` | kill | 1 | 3 | 12 345 | 6 | 7 | I2: 1 | 1.5 s | invalid |"));
+        let unread = json!({"runs": [{"violations": {"I30": 4}, "broken": "nobody leads", "longest_pause_ms": 40}]});
+        assert!(compared(&unread).contains("| not known | I30: 4 | did not end in time |"));
+        let text = anomalies(&results);
+        assert!(text.contains("seed 2: small") && !text.contains("large"), "{text}");
+        assert!(anomalies(&Value::Null).starts_with("None"));
+        assert_eq!(settings(&Value::Null), format!("{MISSING}\n"));
     }
 }

@@ -49,6 +49,10 @@ impl Nemesis for BitFlip {
         (1_500, 6_000)
     }
 
+    fn only_for_product(&self) -> Option<&'static str> {
+        Some("it knows which file of TimberMQ has what, and what a damaged one makes it do")
+    }
+
     fn strike(&self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<Strike>> {
         // What is damaged must stay whole elsewhere.
         let whole = (0..cluster.nodes.len()).filter(|n| cluster.is_running(*n) && !cluster.is_paused(*n));

@@ -42,6 +42,10 @@ impl Nemesis for Clock {
         settings.clocks = library();
     }
 
+    fn only_for_product(&self) -> Option<&'static str> {
+        Some("how a Java program lives with a faked clock is not known")
+    }
+
     fn strike(&self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<Strike>> {
         let chosen = victims(cluster, dice);
         let (detail, clock) = if dice.percent(70) {

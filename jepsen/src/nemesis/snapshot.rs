@@ -37,6 +37,10 @@ impl Nemesis for Snapshot {
         Some("replica.snapshot_installed")
     }
 
+    fn only_for_product(&self) -> Option<&'static str> {
+        Some("it makes the retention of TimberMQ purge the logs, and looks for what its log says")
+    }
+
     fn strike(&self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<Strike>> {
         let leader = cluster.leader();
         let followers: Vec<usize> =

@@ -106,7 +106,7 @@ fn band(out: &mut String, time: Time, y: f64, sample: &Sample, end: Micros) {
     let title = format!(
         "{} · {said}{} · from {:.2} s for {}",
         sample.node,
-        if role.is_some() { format!(", term {}", sample.term) } else { String::new() },
+        if sample.term > 0 { format!(", term {}", sample.term) } else { String::new() },
         seconds(sample.at),
         duration(end.saturating_sub(sample.at))
     );
@@ -122,10 +122,10 @@ fn band(out: &mut String, time: Time, y: f64, sample: &Sample, end: Micros) {
         let class = if role == Some("leader") { "term" } else { "tick" };
         let _ = write!(
             out,
-            "<text class='{class}' x='{:.1}' y='{:.1}' text-anchor='middle'>term {}</text>",
+            "<text class='{class}' x='{:.1}' y='{:.1}' text-anchor='middle'>{}</text>",
             f64::midpoint(from, to),
             y + 17.0,
-            sample.term
+            if sample.term > 0 { format!("term {}", sample.term) } else { "leader".to_owned() }
         );
     }
 }

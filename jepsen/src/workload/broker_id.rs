@@ -8,6 +8,7 @@ use timbermq_client::{Client, ClientConfig};
 use super::{Bench, Until, Worker, Workload};
 use crate::cluster::Status;
 use crate::load::ask_status;
+use crate::system::PRODUCT;
 
 /// Routes sampled from each NameServer, beside sends.
 pub(super) struct BrokerId;
@@ -23,6 +24,10 @@ impl Workload for BrokerId {
 
     fn required(&self) -> &'static [u8] {
         &[1, 2, 3, 4, 24]
+    }
+
+    fn only_for_product(&self) -> Option<&'static str> {
+        Some("it asks replicas for the term in which they lead")
     }
 
     fn start(&self, bench: &Bench) {
@@ -70,6 +75,6 @@ async fn watch(mut worker: Worker, name: String, addr: String) {
 
 /// The term in which a replica leads by its own account.
 async fn leads(client: &Client, addr: Option<&str>) -> Option<u64> {
-    let status: Status = ask_status(client, addr?).await?;
+    let status: Status = ask_status(client, PRODUCT, addr?).await?;
     status.role.starts_with("leader").then_some(status.term)
 }

@@ -51,6 +51,10 @@ impl Workload for Java {
         Some(consumers(bench))
     }
 
+    fn only_for_product(&self) -> Option<&'static str> {
+        Some("it was not tried with any other system")
+    }
+
     fn start(&self, bench: &Bench) {
         let name = "java-consumer-0".to_owned();
         let own = bench.clone();

@@ -31,6 +31,10 @@ impl Workload for Locks {
         &[1, 2, 3, 15]
     }
 
+    fn only_for_product(&self) -> Option<&'static str> {
+        Some("elsewhere locks are BrokerId 0's alone, and a slave that is asked grants its own")
+    }
+
     fn start(&self, bench: &Bench) {
         bench.spawn(Until::Stop, super::queue::produce(bench.worker("producer-0")));
         for set in 0..bench.clients.div_ceil(RIVALS) {

@@ -48,6 +48,8 @@ pub(super) async fn produce(mut worker: Worker) {
 
 async fn read(mut worker: Worker) {
     let mut next = [0u64; QUEUES as usize];
+    // Elsewhere a replica answers with what it has: nothing can be said of that.
+    let is_linearizable = worker.bench.system.is_product();
     while !worker.bench.stopped() {
         let queue = worker.any_queue();
         let from = next[queue as usize];
@@ -61,11 +63,12 @@ async fn read(mut worker: Worker) {
             let back = worker.dice.percent(10);
             let (min, end) = (unsigned(pulled.min), unsigned(pulled.next));
             next[queue as usize] = if back { worker.dice.range(min.min(end), end + 1) } else { end };
-            if let Some(message) = pulled.messages.last().filter(|_| worker.dice.percent(10)) {
+            let searches = worker.dice.percent(10) && is_linearizable;
+            if let Some(message) = pulled.messages.last().filter(|_| searches) {
                 search(&worker, queue, message.stored).await;
             }
         }
-        if worker.dice.percent(25) {
+        if worker.dice.percent(25) && is_linearizable {
             bound(&mut worker, queue).await;
         }
         worker.pause().await;
