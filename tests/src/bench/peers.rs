@@ -208,7 +208,14 @@ enum Load {
 
 impl Running {
     /// One run; the figures have the names of the bench's own.
-    fn measure(&mut self, ground: &Ground, window: usize, warmup: Duration, time: Duration, dir: &Path) -> Result<Value> {
+    fn measure(
+        &mut self,
+        ground: &Ground,
+        window: usize,
+        warmup: Duration,
+        time: Duration,
+        dir: &Path,
+    ) -> Result<Value> {
         self.servers.ensure_alive()?;
         match &mut self.load {
             Load::Own { namesrv } => own_load(ground, namesrv, &self.servers.pids(), window, warmup, time, dir),

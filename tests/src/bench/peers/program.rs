@@ -67,8 +67,7 @@ impl Program {
         let stdin = self.stdin.as_mut().context("the load has no stdin")?;
         writeln!(stdin, "{window} {} {}", warmup.as_millis(), time.as_millis())?;
         stdin.flush()?;
-        let watched =
-            Watched { servers: servers.to_vec(), dir: Some(dir.to_owned()), client: Some(self.child.id()) };
+        let watched = Watched { servers: servers.to_vec(), dir: Some(dir.to_owned()), client: Some(self.child.id()) };
         self.expect("begin", warmup + SLACK)?;
         let before = Snapshot::take(&watched);
         self.expect("measured", time + SLACK)?;

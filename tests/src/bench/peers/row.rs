@@ -25,9 +25,7 @@ pub(super) struct Outcome {
 impl Outcome {
     /// Every run, for whoever wants to see more than medians.
     pub(super) fn runs(&self) -> Vec<Value> {
-        let told = |pair: &Pair| {
-            json!({ "name": self.peer.name, "window": pair.window, "product": pair.product, "peer": pair.peer })
-        };
+        let told = |pair: &Pair| json!({ "name": self.peer.name, "window": pair.window, "product": pair.product, "peer": pair.peer });
         self.pairs.iter().map(told).collect()
     }
 }
@@ -158,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_ratio_is_that_of_its_pair_and_the_largest_window_is_the_peers() {
-        let pairs = vec![pair(1, 50.0, 100.0), pair(1024, 300.0, 100.0), pair(1024, 20.0, 10.0), pair(1024, 500.0, 100.0)];
+        let pairs =
+            vec![pair(1, 50.0, 100.0), pair(1024, 300.0, 100.0), pair(1024, 20.0, 10.0), pair(1024, 500.0, 100.0)];
         let outcome = Outcome { peer: &PEER, version: Some("1.2".into()), pairs, reason: None };
         let row = row(&outcome, Durability::Memory, &[1, 1024]);
         assert_eq!((&row["name"], &row["version"], &row["pairs"]), (&json!("other"), &json!("1.2"), &json!(3)));
