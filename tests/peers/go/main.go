@@ -87,7 +87,7 @@ func open(servers []string) (*target, error) {
 	defer cancel()
 	config := jetstream.StreamConfig{Name: stream, Subjects: []string{subject}, Storage: jetstream.FileStorage, Replicas: 3}
 	var err error
-	for t.stream, err = t.js.CreateStream(ctx, config); err != nil; t.stream, err = t.js.CreateStream(ctx, config) {
+	for t.stream, err = t.create(ctx, config); err != nil; t.stream, err = t.create(ctx, config) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("making the stream: %w", err)
 		}
@@ -108,6 +108,13 @@ func open(servers []string) (*target, error) {
 	}
 	t.stream, err = t.js.Stream(ctx, stream)
 	return t, err
+}
+
+// create makes the stream if it can be made just now: servers that do not know a leader yet do not answer.
+func (t *target) create(ctx context.Context, config jetstream.StreamConfig) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return t.js.CreateOrUpdateStream(ctx, config)
 }
 
 func (t *target) connect(server string) (err error) {
