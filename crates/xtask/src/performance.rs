@@ -177,9 +177,10 @@ fn beside_peers(figures: &Value) -> String {
 /// TimberMQ's messages a second divided by the peer's, of the same pair.
 fn ratio(row: &Value) -> String {
     let one = |name: &str| {
-        row[name]
-            .as_f64()
-            .map_or_else(|| NOTHING.to_owned(), |ratio| format!("{ratio:.1$}", if ratio < 10.0 { 2 } else { 1 }))
+        row[name].as_f64().map_or_else(
+            || NOTHING.to_owned(),
+            |ratio| format!("{ratio:.decimals$}", decimals = if ratio < 10.0 { 2 } else { 1 }),
+        )
     };
     format!("**{}** ({}–{})", one("ratio_median"), one("ratio_min"), one("ratio_max"))
 }

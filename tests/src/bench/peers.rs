@@ -261,7 +261,11 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let version = version_of(binary)?;
     let mut outcomes = Vec::new();
     for peer in &chosen {
-        let outcome = beside(peer, &mut product, &ground, args, &dir)?;
+        let data = dir.join(peer.name);
+        let outcome = beside(peer, &mut product, &ground, args, &dir, &data);
+        // What a peer leaves in a directory that was named would stay until the disk is full.
+        let _ = std::fs::remove_dir_all(&data);
+        let outcome = outcome?;
         let row = row::row(&outcome, args.scenario.durability(), &args.windows);
         println!("{}", row::told(&row));
         outcomes.push((outcome, row));
@@ -336,17 +340,24 @@ impl Product {
     }
 }
 
-/// All pairs with one peer. What goes wrong with the peer ends its pairs and is told; an error is the product's.
-fn beside(peer: &'static Peer, product: &mut Product, ground: &Ground, args: &Args, dir: &Path) -> Result<Outcome> {
+/// All pairs with one peer, whose own files are in `data`. What goes wrong with the peer ends its pairs and is told; an
+/// error is the product's.
+fn beside(
+    peer: &'static Peer,
+    product: &mut Product,
+    ground: &Ground,
+    args: &Args,
+    dir: &Path,
+    data: &Path,
+) -> Result<Outcome> {
     let mut outcome = Outcome { peer, version: None, pairs: Vec::new(), reason: None };
     eprintln!("{}: installing", peer.name);
-    let data = dir.join(peer.name);
     let started = (peer.install)(ground).and_then(|version| {
         outcome.version = Some(version);
         eprintln!("{}: starting", peer.name);
-        std::fs::create_dir_all(&data)?;
-        let mut running = (peer.start)(ground, &data)?;
-        warm(&mut running, ground, &data)?;
+        std::fs::create_dir_all(data)?;
+        let mut running = (peer.start)(ground, data)?;
+        warm(&mut running, ground, data)?;
         Ok(running)
     });
     match started {
@@ -373,8 +384,6 @@ fn beside(peer: &'static Peer, product: &mut Product, ground: &Ground, args: &Ar
         Err(error) => outcome.reason = Some(format!("{error:#}")),
     }
     interrupt::check()?;
-    // Data of a named directory would stay until the disk is full.
-    let _ = std::fs::remove_dir_all(&data);
     Ok(outcome)
 }
 

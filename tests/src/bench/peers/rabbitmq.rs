@@ -15,7 +15,7 @@ use super::servers::Servers;
 use super::{Durability, Ground, Load, Peer, Running};
 
 /// How long nodes may take to serve, or to find each other.
-const START_MAX: Duration = Duration::from_secs(120);
+const START_MAX: Duration = Duration::from_secs(240);
 /// Where Debian puts the programs that do not change the user.
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 

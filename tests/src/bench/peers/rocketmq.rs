@@ -15,7 +15,7 @@ use crate::admin::Admin;
 /// The release that the reference tests fetch, too.
 const VERSION: &str = "5.3.3";
 /// How long servers may take to serve.
-const START_MAX: Duration = Duration::from_secs(120);
+const START_MAX: Duration = Duration::from_secs(240);
 /// As the start scripts have it but for the heap, which is 8 GiB there.
 const JAVA_OPTIONS: &str = "-Xms1g -Xmx1g -XX:-UseSerialGC -XX:+UseG1GC -XX:TieredStopAtLevel=4 -XX:G1ReservePercent=25 \
                             -XX:InitiatingHeapOccupancyPercent=30 -XX:MaxDirectMemorySize=1g";
