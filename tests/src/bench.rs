@@ -1,5 +1,7 @@
-//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S9, failover.
+//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S9, failover; and S1 and S2
+//! beside other brokers.
 
+mod peers;
 mod s1;
 mod s9;
 
@@ -20,6 +22,8 @@ pub enum Scenario {
     S1(s1::Args),
     /// The leader dies, or hangs: when a send succeeds again.
     S9(s9::Args),
+    /// Other brokers and the product, in turn.
+    Peers(peers::Args),
 }
 
 /// Measures and prints; whether the figures are good for anything.
@@ -30,6 +34,7 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
     match scenario {
         Scenario::S1(args) => s1::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
+        Scenario::Peers(args) => peers::main(binary, args),
     }
 }
 

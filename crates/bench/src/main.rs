@@ -211,7 +211,7 @@ fn load(args: &LoadArgs) -> Result<()> {
             HeaderForm::Binary => SerializeType::Binary,
         },
     };
-    let watched = Watched { servers: args.pids.clone(), dir: args.dir.clone() };
+    let watched = Watched { servers: args.pids.clone(), dir: args.dir.clone(), client: None };
     let workload = args.pace.workload.clone().unwrap_or_else(|| format!("topic-{}", args.topic));
     let subject = Subject { workload, system: args.system.clone(), size: args.pace.size };
     let run = run(rocketmq::RocketMq::open(options), args.pace.options(watched))?;
@@ -228,7 +228,7 @@ fn skeleton(args: &SkeletonArgs) -> Result<()> {
     };
     let running = cluster.start()?;
     let endpoint = Skeleton { addr: running.addr().to_owned(), size: args.pace.size };
-    let watched = Watched { servers: running.pids(), dir: Some(args.dir.clone()) };
+    let watched = Watched { servers: running.pids(), dir: Some(args.dir.clone()), client: None };
     let run = run(async { Ok(endpoint) }, args.pace.options(watched))?;
     running.stop()?;
     let workload = args.pace.workload.clone().unwrap_or_else(|| format!("skeleton-{}", sync.durability()));

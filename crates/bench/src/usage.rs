@@ -19,11 +19,13 @@ pub struct Watched {
     pub servers: Vec<u32>,
     /// A directory on the disk they write to.
     pub dir: Option<PathBuf>,
+    /// Process of the client; this one unless given.
+    pub client: Option<u32>,
 }
 
 /// The counters of one moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     at: Instant,
     /// Of each server; nothing where the process is gone.
     servers: Vec<Option<Process>>,
@@ -48,11 +50,12 @@ struct Machine {
 }
 
 impl Snapshot {
-    pub(crate) fn take(watched: &Watched) -> Self {
+    /// The counters now.
+    pub fn take(watched: &Watched) -> Self {
         Self {
             at: Instant::now(),
             servers: watched.servers.iter().map(|pid| of_process(*pid)).collect(),
-            client: of_process(process::id()),
+            client: of_process(watched.client.unwrap_or_else(process::id)),
             machine: fs::read_to_string("/proc/stat").ok().and_then(|text| machine_in(&text, tick_us())),
             written: watched.dir.as_deref().and_then(written_to_disk_of),
         }
@@ -66,11 +69,11 @@ pub struct Usage {
     pub elapsed_us: f64,
     /// CPU of all servers together, in µs; nothing if one of them is gone.
     pub servers_cpu_us: Option<f64>,
-    /// CPU of this process, in µs.
+    /// CPU of the client, in µs.
     pub client_cpu_us: Option<f64>,
     /// Resident memory of each server at the end, in MB.
     pub servers_rss_mb: Vec<Option<f64>>,
-    /// Resident memory of this process at the end, in MB.
+    /// Resident memory of the client at the end, in MB.
     pub client_rss_mb: Option<f64>,
     /// Cores that were busy with anything else.
     pub others_cores: Option<f64>,
@@ -82,7 +85,8 @@ pub struct Usage {
 
 impl Usage {
     #[allow(clippy::cast_precision_loss)] // counters of one run
-    pub(crate) fn between(before: &Snapshot, after: &Snapshot) -> Self {
+    /// What was used after `before` and before `after`.
+    pub fn between(before: &Snapshot, after: &Snapshot) -> Self {
         let elapsed_us = after.at.duration_since(before.at).as_secs_f64() * 1e6;
         let cpu = |a: Option<Process>, b: Option<Process>| Some(b?.cpu_us.saturating_sub(a?.cpu_us));
         let servers: Option<u64> = before.servers.iter().zip(&after.servers).map(|(a, b)| cpu(*a, *b)).sum();

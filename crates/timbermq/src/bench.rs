@@ -105,7 +105,7 @@ impl BenchArgs {
             time: self.time,
             answer_max: Duration::from_secs(10),
             progress: true,
-            watched: Watched { servers: self.pids.clone(), dir: None },
+            watched: Watched { servers: self.pids.clone(), ..Watched::default() },
         }
     }
 }

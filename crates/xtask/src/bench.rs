@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::packages::{self, Missing};
 use crate::workspace::{stdout_of, without_cargo_variables};
-use crate::{page, product, run, setup};
+use crate::{golang, page, product, run, setup};
 
 /// Scenarios that run a whole cluster.
-const SCENARIOS: [&str; 2] = ["s1", "s9"];
+const SCENARIOS: [&str; 3] = ["s1", "s9", "peers"];
 /// What the bench's own program does alone.
 const TOOLS: [&str; 3] = ["load", "skeleton", "calibrate"];
 /// What is slowed down as little as possible: nobody else's steps are killed for it.
@@ -36,6 +36,17 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     if what == "s9" && !plan.passed.iter().any(|arg| arg == "--own-only") {
         packages::ensure(packages::CLIENTS, Missing::Report)?;
     }
+    let mut path = None;
+    if what == "peers" {
+        // Whoever cannot be installed is told in the row of the peer that needs it.
+        if let Err(error) = packages::ensure(packages::PEERS, Missing::Install) {
+            eprintln!("warning: {error:#}");
+        }
+        match golang::path_with_go(&ready.workspace.cache) {
+            Ok(with_go) => path = Some(with_go),
+            Err(error) => eprintln!("warning: {error:#}"),
+        }
+    }
     let bench = product::build(&ready, "timbermq-bench", "release")?;
     let timbermq = product::build(&ready, "timbermq", "release")?;
     let runner = product::build(&ready, "timbermq-tests", "release")?;
@@ -45,6 +56,9 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     command.args(["bench", what.as_ref(), "--json", "--revision", revision.trim()]).args(&plan.passed);
     command.current_dir(root).env("TIMBERMQ_BIN", timbermq).env("TIMBERMQ_BENCH_BIN", bench);
     command.env("TIMBERMQ_CACHE", &ready.workspace.cache);
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
     let finished = run::watch(&mut command, LIMIT)?;
     if plan.record {
         let mut figures = finished.json.context("the bench told no figures")?;
@@ -73,12 +87,10 @@ impl Plan {
         self.passed.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
-    /// The name under which figures are kept: S1 has one for each durability.
+    /// The name under which figures are kept: S1 has one for each durability, other brokers for each scenario.
     fn name(&self, what: &str, figures: &Value) -> String {
-        match figures["durability"].as_str() {
-            Some(durability) => format!("{what}-{durability}"),
-            None => what.to_owned(),
-        }
+        let kind = if what == "peers" { &figures["scenario"] } else { &figures["durability"] };
+        kind.as_str().map_or_else(|| what.to_owned(), |kind| format!("{what}-{kind}"))
     }
 }
 
@@ -94,5 +106,6 @@ mod tests {
         assert_eq!((plan.told().as_str(), plan.record), ("--pairs 5", true));
         assert_eq!(plan.name("s1", &json!({ "durability": "f" })), "s1-f");
         assert_eq!(plan.name("s9", &json!({})), "s9");
+        assert_eq!(plan.name("peers", &json!({ "scenario": "s1", "durability": "f" })), "peers-s1");
     }
 }

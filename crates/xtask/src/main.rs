@@ -77,7 +77,9 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "measure, beside the least that a replicated log could cost",
         usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
-                bench s9 [--rounds N] [--own-only] [--dir DIR] [--record] | bench load|skeleton|calibrate ARGS...",
+                bench s9 [--rounds N] [--own-only] [--dir DIR] [--record] |\n       \
+                bench peers [--scenario s1|s2] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--dir DIR] [--record] |\n       \
+                bench load|skeleton|calibrate ARGS...",
         details: "  s1               durable sends to three replicas, and the same load on the skeleton, A B A B\n  \
                   --pairs N        pairs of runs for each window; 5 unless given\n  \
                   --seconds S      measured in each run; 10 unless given\n  \
@@ -86,10 +88,14 @@ const TASKS: &[Task] = &[
                   s9               the leader is killed, and paused: when sends succeed again, of our own and the stock Java client\n  \
                   --rounds N       how often; 20 unless given\n  \
                   --own-only       without the stock client\n  \
+                  peers            other brokers in the same run, A B A B; installed first. 5 s a run unless given\n  \
+                  --scenario s1    s1: ours waits for a majority's disks; s2: for its page cache, beside peers that do no more\n  \
+                  --only NAMES     these alone: rocketmq-controller-sync, rocketmq-dledger, rocketmq-async-master, kafka-flush,\n  \
+                  \x20                kafka, nats-sync-always, nats, rabbitmq-quorum, rocketmq-rust, or the beginning of names\n  \
                   --dir DIR        data on this disk; a temporary directory unless given\n  \
                   --record         keep the figures, and write the page on performance\n  \
                   load, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
-                  s1 and s9 end with one JSON object.",
+                  s1, s9 and peers end with one JSON object.",
         run: bench::run,
     },
     Task {

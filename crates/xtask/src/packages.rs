@@ -40,6 +40,17 @@ pub const CLIENTS: &[Requirement] = &[
     },
 ];
 
+/// What other brokers need to be fetched and to run; Go is brought by [`crate::golang`].
+pub const PEERS: &[Requirement] = &[
+    Requirement { name: "javac", package: "default-jdk-headless", present: || runs("javac", &["-version"]) },
+    Requirement { name: "mvn", package: "maven", present: || runs("mvn", &["--version"]) },
+    Requirement {
+        name: "rabbitmq-server",
+        package: "rabbitmq-server",
+        present: || Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists(),
+    },
+];
+
 /// What runs of real processes need for networks and disks of their own.
 pub const SANDBOX: &[Requirement] = &[
     Requirement { name: "ip", package: "iproute2", present: || runs("ip", &["-V"]) },

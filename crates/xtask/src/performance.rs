@@ -35,6 +35,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     }
     let mut text = match name {
         "s9" => takeovers(&figures),
+        "peers-s1" | "peers-s2" => beside_peers(&figures),
         _ => sends(&figures),
     };
     text.push_str(&circumstances(&figures));
@@ -102,6 +103,88 @@ fn takeovers(figures: &Value) -> String {
     text
 }
 
+fn beside_peers(figures: &Value) -> String {
+    let mut text =
+        "| peer | version | its durability | in flight | messages a second: TimberMQ | peer | TimberMQ ÷ peer | \
+                    CPU a message, µs, servers + client: TimberMQ | peer | memory of all nodes, MB: TimberMQ | peer |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    let mut absent = String::new();
+    for peer in array(&figures["peers"]) {
+        let name = peer["name"].as_str().unwrap_or("?");
+        let equal = if peer["equal_durability"] == true { "" } else { " (not equal)" };
+        for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
+            let cpu = |whose: &str| {
+                let one = |who: &str| row[format!("{whose}{who}_cpu_us_per_msg")].as_f64();
+                let show = |us: Option<f64>| us.map_or_else(|| NOTHING.to_owned(), |us| format!("{us:.0}"));
+                format!("{} + {}", show(one("servers")), show(one("client")))
+            };
+            let _ = writeln!(
+                text,
+                "| {name} | {} | *{}*{equal} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                peer["version"].as_str().unwrap_or("?"),
+                peer["durability"].as_str().unwrap_or("?"),
+                row["window"],
+                spread(row, "timbermq_msgs_per_s", 1.0, 0),
+                spread(row, "msgs_per_s", 1.0, 0),
+                ratio(row),
+                cpu("timbermq_"),
+                cpu(""),
+                number(&row["timbermq_rss_mb"]),
+                number(&row["rss_mb"]),
+            );
+        }
+        if let Some(reason) = peer["reason"].as_str() {
+            let reason = reason.lines().next().unwrap_or_default();
+            let _ = writeln!(
+                absent,
+                "* {name} {}: {reason}.",
+                if peer["pairs"] == 0 { "was not measured" } else { "ended early" }
+            );
+        }
+    }
+    let (errors, of_peers) =
+        array(&figures["peers"]).flat_map(|peer| array(&peer["windows"])).fold((0, 0), |sum, row| {
+            let count = |name: &str| row[name].as_u64().unwrap_or(0);
+            (sum.0 + count("timbermq_errors"), sum.1 + count("errors"))
+        });
+    let _ = writeln!(
+        text,
+        "\nMedian of {} pairs of {} s each after {} s of warm-up, smallest and largest in parentheses; {} bytes a body, {}; \
+         TimberMQ's durability is *{}*. {errors} errors of TimberMQ, {of_peers} of the others.",
+        figures["pairs"],
+        figures["seconds"],
+        figures["warmup_seconds"],
+        figures["message_size"],
+        counted(&figures["connections"], "connection"),
+        figures["durability"].as_str().unwrap_or("?"),
+    );
+    let mut settings = String::new();
+    for peer in array(&figures["peers"]).filter(|peer| peer["pairs"] != 0) {
+        let told: Vec<String> =
+            array(&peer["settings"]).filter_map(Value::as_str).map(|setting| format!("`{setting}`")).collect();
+        let told = if told.is_empty() { "its defaults".to_owned() } else { told.join(", ") };
+        let _ = writeln!(settings, "* {}: {told}", peer["name"].as_str().unwrap_or("?"));
+    }
+    for (title, list) in [("Settings beside addresses, directories and memory:", settings), ("Not measured:", absent)] {
+        if !list.is_empty() {
+            let _ = write!(text, "\n{title}\n\n{list}");
+        }
+    }
+    text
+}
+
+/// TimberMQ's messages a second divided by the peer's, of the same pair.
+fn ratio(row: &Value) -> String {
+    let one = |name: &str| {
+        row[name].as_f64().map_or_else(
+            || NOTHING.to_owned(),
+            |ratio| format!("{ratio:.decimals$}", decimals = if ratio < 10.0 { 2 } else { 1 }),
+        )
+    };
+    format!("**{}** ({}–{})", one("ratio_median"), one("ratio_min"), one("ratio_max"))
+}
+
 /// How it was measured, where, and what else went on.
 fn circumstances(figures: &Value) -> String {
     let mut text = String::new();
@@ -133,7 +216,9 @@ fn circumstances(figures: &Value) -> String {
 
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
-    let medians = || array(&figures["windows"]).filter_map(|row| row["others_cores"].as_f64());
+    let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
+    let rows: Vec<&Value> = array(&figures["windows"]).chain(of_peers).collect();
+    let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
     match (medians().reduce(f64::min), medians().reduce(f64::max)) {
         (Some(min), Some(max)) => format!("; others used {min:.1} to {max:.1} cores meanwhile"),
         _ => String::new(),
@@ -185,6 +270,22 @@ mod tests {
                 "pause_ms": { "stock_java": { "median": null, "min": null, "max": null, "samples": 0 } },
                 "cut_ms": null, "cut_why": "no namespaces", "acknowledged": 5, "lost": 0, "failed_sends": 1,
             }),
+            "bench-peers-s1" => json!({
+                "scenario": "s1", "durability": "f", "pairs": 5, "seconds": 5, "warmup_seconds": 2, "message_size": 1024, "connections": 1,
+                "peers": [
+                    {
+                        "name": "other", "version": "1.2", "durability": "p", "equal_durability": false, "pairs": 5, "reason": null,
+                        "settings": ["fast=true"],
+                        "windows": [{
+                            "window": 1024, "pairs": 5, "ratio_median": 3.456, "ratio_min": 3.0, "ratio_max": 14.05, "errors": 7,
+                            "timbermq_errors": 0, "timbermq_msgs_per_s": 30000.0, "timbermq_msgs_per_s_min": 30000.0,
+                            "timbermq_msgs_per_s_max": 30000.0, "servers_cpu_us_per_msg": 50.4, "client_cpu_us_per_msg": 9.0,
+                            "rss_mb": 300.0, "timbermq_rss_mb": 200.0, "others_cores": 0.5,
+                        }],
+                    },
+                    { "name": "absent", "pairs": 0, "windows": [{ "window": 1024, "pairs": 0 }], "reason": "no java\nmore" },
+                ],
+            }),
             _ => Value::Null,
         }
     }
@@ -200,6 +301,14 @@ mod tests {
         assert!(page.contains("| killed (`kill -9`) | our own | 210 | 150 | 900 | 40 |"));
         assert!(page.contains("| stopped (SIGSTOP) | stock Java | – | – | – | 0 |"));
         assert!(page.contains("no namespaces"));
+        assert!(
+            page.contains("| other | 1.2 | *p* (not equal) | 1024 | 30 000 | – | **3.46** (3.00–14.1) |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("| – + – | 50 + 9 | 200 | 300 |") && page.contains("0 errors of TimberMQ, 7 of the others")
+        );
+        assert!(page.contains("* other: `fast=true`\n") && page.contains("* absent was not measured: no java.\n"));
         assert!(page.contains(MISSING), "nothing was recorded of s1-p");
         assert!(!page.contains("{{") && !page.contains("}}"));
     }

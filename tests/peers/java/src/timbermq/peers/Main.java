@@ -1,0 +1,48 @@
+package timbermq.peers;
+
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
+import java.util.Map;
+
+/**
+ * A load through an official client: {@code Main kafka|rabbitmq key=value…}. Each line "WINDOW WARMUP_MS TIME_MS" on stdin
+ * is one run; events go to stdout, one JSON object a line: ready, begin, measured, end. It ends with its stdin.
+ */
+public final class Main {
+    private Main() {}
+
+    public static void main(String[] args) throws Exception {
+        Map<String, String> settings = new HashMap<>();
+        for (int i = 1; i < args.length; i++) {
+            int at = args[i].indexOf('=');
+            settings.put(args[i].substring(0, at), args[i].substring(at + 1));
+        }
+        Bodies bodies = new Bodies(Integer.parseInt(settings.remove("size")), 0);
+        try (Target target = open(args[0], settings);
+                BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
+            say("{\"ev\":\"ready\"}");
+            for (String line = in.readLine(); line != null; line = in.readLine()) {
+                String[] run = line.trim().split(" ");
+                target.empty();
+                new Run(target, bodies, Integer.parseInt(run[0]), Long.parseLong(run[1]), Long.parseLong(run[2])).go();
+            }
+        }
+        // Clients may leave threads of their own behind.
+        System.exit(0);
+    }
+
+    static synchronized void say(String event) {
+        System.out.println(event);
+        System.out.flush();
+    }
+
+    private static Target open(String kind, Map<String, String> settings) throws Exception {
+        return switch (kind) {
+            case "kafka" -> new Kafka(settings);
+            case "rabbitmq" -> new RabbitMq(settings);
+            default -> throw new IllegalArgumentException("no load for " + kind);
+        };
+    }
+}

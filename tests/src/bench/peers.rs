@@ -1,0 +1,440 @@
+//! Other brokers beside the product in the same run, A B A B: three nodes each on loopback, the same bodies, the same
+//! number of unconfirmed messages. A peer is one file and its rows of [`ALL`]; one that cannot run is told with the reason.
+
+mod interrupt;
+mod kafka;
+mod nats;
+mod program;
+mod rabbitmq;
+mod rocketmq;
+mod rocketmq_rust;
+mod row;
+mod servers;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use timbermq_bench::usage;
+
+use super::{directory, measured, version_of};
+use crate::admin::Admin;
+use crate::cluster::{Cluster, Options};
+use program::Program;
+use row::{Outcome, Pair};
+use servers::Servers;
+
+/// The topic.
+const TOPIC: &str = "bench";
+/// Sends that are not measured, before each run.
+const WARMUP: Duration = Duration::from_secs(2);
+/// Window and time of the load that a peer gets first: a virtual machine compiles what is used often.
+const FIRST_WINDOW: usize = 1024;
+const FIRST: Duration = Duration::from_secs(8);
+/// How often that is tried until no send fails: replicas may still be joining.
+const FIRST_TRIES: u32 = 5;
+/// What a run may take beyond its time: start, last answers, end.
+const SLACK: Duration = Duration::from_secs(60);
+/// Pause after a run: what is still being written must not be another's burden.
+const SETTLE: Duration = Duration::from_secs(1);
+/// What has to be free on the disk before each pair: peers keep what they are sent.
+const DISK_FREE_MIN: u64 = 8 << 30;
+
+/// Every peer.
+const ALL: [&Peer; 9] = [
+    &rocketmq::CONTROLLER,
+    &rocketmq::DLEDGER,
+    &rocketmq::ASYNC_MASTER,
+    &kafka::FLUSH,
+    &kafka::DEFAULT,
+    &nats::SYNC_ALWAYS,
+    &nats::DEFAULT,
+    &rabbitmq::QUORUM,
+    &rocketmq_rust::BROKER,
+];
+
+/// Arguments of `bench peers`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// The bench's own program.
+    #[arg(long, env = "TIMBERMQ_BENCH_BIN", default_value = "timbermq-bench")]
+    bench: PathBuf,
+    /// Where servers and clients are installed.
+    #[arg(long, env = "TIMBERMQ_CACHE")]
+    cache: PathBuf,
+    /// S1: our acknowledgements wait for a majority's disks; S2: for a majority's page cache, beside peers that do no more.
+    #[arg(long, value_enum, default_value_t = Scenario::S1)]
+    scenario: Scenario,
+    /// These peers alone, by name or the beginning of names.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+    /// Pairs of runs: the product, then the peer.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pairs: u32,
+    /// Seconds measured in a run.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Unconfirmed messages; the ratio of the largest window is a peer's.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1024])]
+    windows: Vec<usize>,
+    /// Bytes of a body.
+    #[arg(long, default_value_t = 1024)]
+    size: usize,
+    /// Directory for data, on the disk in question.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Further settings of the replicas, key=value; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The version of the code, for the report.
+    #[arg(long, default_value = "unknown")]
+    revision: String,
+    /// Print one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the product promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    S1,
+    S2,
+}
+
+impl Scenario {
+    fn name(self) -> &'static str {
+        match self {
+            Self::S1 => "s1",
+            Self::S2 => "s2",
+        }
+    }
+
+    fn durability(self) -> Durability {
+        match self {
+            Self::S1 => Durability::Synced,
+            Self::S2 => Durability::Memory,
+        }
+    }
+
+    /// The product's own name for it.
+    fn setting(self) -> &'static str {
+        match self {
+            Self::S1 => "quorum-fsync",
+            Self::S2 => "quorum-memory",
+        }
+    }
+
+    /// S2 leaves out whom it cannot be fair to: who syncs.
+    fn includes(self, peer: &Peer) -> bool {
+        self == Self::S1 || peer.durability != Durability::Synced
+    }
+}
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durability {
+    /// Synced on a majority.
+    Synced,
+    /// In the page cache of a majority.
+    Memory,
+    /// In the page cache of one node.
+    One,
+}
+
+impl Durability {
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Synced => "f",
+            Self::Memory => "p",
+            Self::One => "1",
+        }
+    }
+}
+
+/// Another broker, in one of its configurations.
+struct Peer {
+    /// Names the broker and what is particular in this configuration.
+    name: &'static str,
+    durability: Durability,
+    /// What differs from the broker's own defaults, in its own words: what its documents advise for this durability.
+    settings: &'static [&'static str],
+    /// Brings servers and clients; tells the version.
+    install: fn(&Ground) -> Result<String>,
+    /// Starts it with its data in a directory, and waits until it serves.
+    start: fn(&Ground, &Path) -> Result<Running>,
+}
+
+/// What peers are installed with and measured by.
+struct Ground {
+    cache: PathBuf,
+    /// Sources of the loads through official clients.
+    sources: PathBuf,
+    bench: PathBuf,
+    size: usize,
+}
+
+impl Ground {
+    /// Runs a build script of ours; quick when there is nothing to be done.
+    fn build(&self, script: &str) -> Result<()> {
+        let script = self.sources.join(script);
+        let output = Command::new("bash").arg(&script).arg(self.installed()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = said.lines().collect();
+        ensure!(output.status.success(), "{}", lines[lines.len().saturating_sub(5)..].join("\n"));
+        Ok(())
+    }
+
+    fn installed(&self) -> PathBuf {
+        self.cache.join("peers")
+    }
+}
+
+/// A peer that serves. Its load goes before its servers do.
+struct Running {
+    load: Load,
+    servers: Servers,
+}
+
+/// How a load reaches it.
+enum Load {
+    /// Our own, which speaks its protocol, through a NameServer.
+    Own { namesrv: String },
+    /// Through its official client.
+    Official(Program),
+}
+
+impl Running {
+    /// One run; the figures have the names of the bench's own.
+    fn measure(
+        &mut self,
+        ground: &Ground,
+        window: usize,
+        warmup: Duration,
+        time: Duration,
+        dir: &Path,
+    ) -> Result<Value> {
+        self.servers.ensure_alive()?;
+        match &mut self.load {
+            Load::Own { namesrv } => own_load(ground, namesrv, &self.servers.pids(), window, warmup, time, dir),
+            Load::Official(program) => program.run(&self.servers.pids(), window, warmup, time, ground.size, dir),
+        }
+    }
+}
+
+/// One run of our own load.
+fn own_load(
+    ground: &Ground,
+    namesrv: &str,
+    pids: &[u32],
+    window: usize,
+    warmup: Duration,
+    time: Duration,
+    dir: &Path,
+) -> Result<Value> {
+    let mut load = Command::new(&ground.bench);
+    load.args(["load", "--json", "--quiet", "--namesrv", namesrv, "--topic", TOPIC, "--connections", "1"]);
+    load.args(["--window", &window.to_string(), "--size", &ground.size.to_string()]);
+    load.args(["--warmup", &format!("{}ms", warmup.as_millis()), "--time", &format!("{}ms", time.as_millis())]);
+    for pid in pids {
+        load.args(["--pid", &pid.to_string()]);
+    }
+    let figures = measured(load.arg("--dir").arg(dir), warmup + time + SLACK)?;
+    ensure!(figures["publishRate"].as_f64().is_some_and(|rate| rate > 0.0), "nothing was acknowledged: {figures}");
+    Ok(figures)
+}
+
+pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
+    let chosen = chosen(args)?;
+    interrupt::watch()?;
+    let (dir, temporary) = directory(args.dir.as_ref())?;
+    let load_before = usage::load();
+    let ground = Ground {
+        cache: args.cache.clone(),
+        sources: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"),
+        bench: args.bench.clone(),
+        size: args.size,
+    };
+    let mut product = Product::start(binary, args, dir.join("product"))?;
+    let version = version_of(binary)?;
+    let mut outcomes = Vec::new();
+    for peer in &chosen {
+        let data = dir.join(peer.name);
+        let outcome = beside(peer, &mut product, &ground, args, &dir, &data);
+        // What a peer leaves in a directory that was named would stay until the disk is full.
+        let _ = std::fs::remove_dir_all(&data);
+        let outcome = outcome?;
+        let row = row::row(&outcome, args.scenario.durability(), &args.windows);
+        println!("{}", row::told(&row));
+        outcomes.push((outcome, row));
+    }
+    product.cluster.stop().context("stopping the cluster")?;
+    drop(temporary);
+    if args.json {
+        let report = json!({
+            "scenario": args.scenario.name(),
+            "workload": format!("max-rate-1-topic-1-partition-1p-{}b", args.size),
+            "durability": args.scenario.durability().letter(),
+            "pairs": args.pairs,
+            "seconds": args.seconds,
+            "warmup_seconds": WARMUP.as_secs(),
+            "connections": 1,
+            "message_size": args.size,
+            "settings": product.settings,
+            "peers": outcomes.iter().map(|(_, row)| row).collect::<Vec<_>>(),
+            "runs": outcomes.iter().flat_map(|(outcome, _)| outcome.runs()).collect::<Vec<_>>(),
+            "machine": usage::machine(),
+            "load": { "before": load_before, "after": usage::load() },
+            "versions": { "timbermq": version, "revision": args.revision },
+        });
+        println!("{report}");
+    }
+    Ok(outcomes.iter().any(|(outcome, _)| !outcome.pairs.is_empty()))
+}
+
+/// The peers that are asked for.
+fn chosen(args: &Args) -> Result<Vec<&'static Peer>> {
+    for name in &args.only {
+        if !ALL.iter().any(|peer| peer.name.starts_with(name.as_str())) {
+            let names: Vec<&str> = ALL.iter().map(|peer| peer.name).collect();
+            bail!("no peer is called {name}; there are {}", names.join(", "));
+        }
+    }
+    let is_named = |peer: &Peer| args.only.iter().any(|name| peer.name.starts_with(name.as_str()));
+    let mut chosen = ALL.to_vec();
+    chosen.retain(|peer| args.scenario.includes(peer) && (args.only.is_empty() || is_named(peer)));
+    ensure!(!chosen.is_empty(), "none of these peers belongs to {}", args.scenario.name());
+    Ok(chosen)
+}
+
+/// The product, which serves all the time.
+struct Product {
+    cluster: Cluster,
+    settings: Vec<String>,
+}
+
+impl Product {
+    fn start(binary: &Path, args: &Args, dir: PathBuf) -> Result<Self> {
+        let settings: Vec<String> = [
+            format!("group.durability={}", args.scenario.setting()),
+            // So that the disk does not fill, and segments are used again as they are in a broker that has run for long.
+            "retention.bytes=1GiB".to_owned(),
+            "retention.step_bytes=128MiB".to_owned(),
+        ]
+        .into_iter()
+        .chain(args.set.iter().cloned())
+        .collect();
+        let options = Options { settings: settings.clone(), ..Options::in_dir(dir) };
+        let cluster = Cluster::start(binary, &options)?;
+        let admin = Admin::new(&cluster.namesrv())?;
+        admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
+        admin.create_topic(TOPIC, 1)?;
+        Ok(Self { cluster, settings })
+    }
+
+    fn measure(&mut self, ground: &Ground, window: usize, time: Duration, dir: &Path) -> Result<Value> {
+        self.cluster.ensure_alive()?;
+        own_load(ground, &self.cluster.namesrv(), &self.cluster.pids(), window, WARMUP, time, dir)
+    }
+}
+
+/// All pairs with one peer, whose own files are in `data`. What goes wrong with the peer ends its pairs and is told; an
+/// error is the product's.
+fn beside(
+    peer: &'static Peer,
+    product: &mut Product,
+    ground: &Ground,
+    args: &Args,
+    dir: &Path,
+    data: &Path,
+) -> Result<Outcome> {
+    let mut outcome = Outcome { peer, version: None, pairs: Vec::new(), reason: None };
+    eprintln!("{}: installing", peer.name);
+    let started = (peer.install)(ground).and_then(|version| {
+        outcome.version = Some(version);
+        eprintln!("{}: starting", peer.name);
+        std::fs::create_dir_all(data)?;
+        let mut running = (peer.start)(ground, data)?;
+        warm(&mut running, ground, data)?;
+        Ok(running)
+    });
+    match started {
+        Ok(mut running) => {
+            'pairs: for number in 1..=args.pairs {
+                for &window in &args.windows {
+                    eprintln!("{}: pair {number} of {}, {window} in flight", peer.name, args.pairs);
+                    let time = Duration::from_secs(args.seconds.into());
+                    interrupt::check()?;
+                    let ours = product.measure(ground, window, time, dir)?;
+                    std::thread::sleep(SETTLE);
+                    let theirs = enough_disk(dir).and_then(|()| running.measure(ground, window, WARMUP, time, dir));
+                    std::thread::sleep(SETTLE);
+                    match theirs {
+                        Ok(theirs) => outcome.pairs.push(Pair { window, product: ours, peer: theirs }),
+                        Err(error) => {
+                            outcome.reason = Some(format!("in pair {number}, {window} in flight: {error:#}"));
+                            break 'pairs;
+                        }
+                    }
+                }
+            }
+        }
+        Err(error) => outcome.reason = Some(format!("{error:#}")),
+    }
+    interrupt::check()?;
+    Ok(outcome)
+}
+
+/// The first load, until no send fails.
+fn warm(running: &mut Running, ground: &Ground, dir: &Path) -> Result<()> {
+    let mut last = String::new();
+    for _ in 0..FIRST_TRIES {
+        interrupt::check()?;
+        match running.measure(ground, FIRST_WINDOW, Duration::ZERO, FIRST, dir) {
+            Ok(figures) if row::errors(&figures) == 0 => return Ok(()),
+            Ok(figures) => last = format!("the first load failed: {}", figures["errors"]),
+            Err(error) => last = format!("the first load failed: {error:#}"),
+        }
+        std::thread::sleep(SETTLE);
+    }
+    bail!(last)
+}
+
+fn enough_disk(dir: &Path) -> Result<()> {
+    let disk = rustix::fs::statvfs(dir).context("asking for free space")?;
+    ensure!(disk.f_bavail * disk.f_frsize > DISK_FREE_MIN, "less than {} GiB free on the disk", DISK_FREE_MIN >> 30);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn names(args: &[&str]) -> Result<Vec<&'static str>> {
+        let cli = Cli::parse_from([&["peers", "--cache", "/c"], args].concat());
+        Ok(chosen(&cli.args)?.iter().map(|peer| peer.name).collect())
+    }
+
+    #[test]
+    fn peers_are_chosen_by_the_beginning_of_their_names() {
+        assert_eq!(names(&[]).unwrap().len(), ALL.len());
+        assert_eq!(names(&["--only", "kafka,rabbitmq"]).unwrap(), ["kafka-flush", "kafka", "rabbitmq-quorum"]);
+        assert!(names(&["--only", "kafak"]).unwrap_err().to_string().contains("rabbitmq-quorum"));
+    }
+
+    #[test]
+    fn the_second_scenario_is_without_those_who_sync() {
+        let second = names(&["--scenario", "s2"]).unwrap();
+        assert!(second.contains(&"kafka") && !second.contains(&"kafka-flush"), "{second:?}");
+        assert!(names(&["--scenario", "s2", "--only", "kafka-flush"]).is_err());
+    }
+}

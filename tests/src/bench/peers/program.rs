@@ -1,0 +1,175 @@
+//! A load through an official client: a small program in the client's language. It gets one line for each run and says
+//! when what is measured begins and ends, so that costs are counted for the same time.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+use timbermq_bench::usage::{self, Snapshot, Usage, Watched};
+
+use super::SLACK;
+use crate::cluster::{ended_within, tail};
+
+/// How long a program may take until its client is connected and its topic made.
+const READY_MAX: Duration = Duration::from_secs(120);
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// A running program; dropping it ends it.
+pub(super) struct Program {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    events: Receiver<Value>,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts it and waits until it is connected.
+    ///
+    /// # Errors
+    /// It cannot be started, or is not ready in time.
+    pub(super) fn start(command: &mut Command, dir: &Path) -> Result<Self> {
+        let log = dir.join("load.log");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(&log)?);
+        let mut child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        let stdout = child.stdout.take().context("stdout was asked for")?;
+        let (sender, events) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let Ok(event) = serde_json::from_str(&line) else { continue };
+                // Nobody listens any more after a failure.
+                if sender.send(event).is_err() {
+                    break;
+                }
+            }
+        });
+        let program = Self { stdin: child.stdin.take(), child, events, log };
+        program.expect("ready", READY_MAX)?;
+        Ok(program)
+    }
+
+    /// One run, with the costs of the processes `servers` and the program itself.
+    ///
+    /// # Errors
+    /// The program fails or does not answer in time, or nothing was acknowledged.
+    pub(super) fn run(
+        &mut self,
+        servers: &[u32],
+        window: usize,
+        warmup: Duration,
+        time: Duration,
+        size: usize,
+        dir: &Path,
+    ) -> Result<Value> {
+        let stdin = self.stdin.as_mut().context("the load has no stdin")?;
+        writeln!(stdin, "{window} {} {}", warmup.as_millis(), time.as_millis())?;
+        stdin.flush()?;
+        let watched = Watched { servers: servers.to_vec(), dir: Some(dir.to_owned()), client: Some(self.child.id()) };
+        self.expect("begin", warmup + SLACK)?;
+        let before = Snapshot::take(&watched);
+        self.expect("measured", time + SLACK)?;
+        let usage = Usage::between(&before, &Snapshot::take(&watched));
+        let told = self.expect("end", SLACK)?;
+        figures(&told, &usage, window, size, time)
+    }
+
+    fn expect(&self, name: &str, limit: Duration) -> Result<Value> {
+        let event = self
+            .events
+            .recv_timeout(limit)
+            .with_context(|| format!("the load did not say {name:?}; it said {}", tail(&self.log)))?;
+        ensure!(event["ev"] == name, "the load said {event} instead of {name:?}");
+        Ok(event)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It ends with its stdin.
+        drop(self.stdin.take());
+        if !ended_within(&mut self.child, STOP_MAX).unwrap_or(false) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What the program counted and what it cost, under the names of the bench's own figures.
+#[allow(clippy::cast_precision_loss)] // counts of one run
+fn figures(told: &Value, usage: &Usage, window: usize, size: usize, time: Duration) -> Result<Value> {
+    let count = |name: &str| told[name].as_u64().with_context(|| format!("no {name} in {told}"));
+    let messages = count("messages")? as f64;
+    ensure!(messages > 0.0, "nothing was acknowledged: {told}");
+    let ms = |name: &str| count(name).map(|us| us as f64 / 1e3);
+    let per_message = |us: Option<f64>| us.map(|us| us / messages);
+    let mut errors = Map::new();
+    if count("errors")? > 0 {
+        errors.insert("NOT_CONFIRMED".into(), count("errors")?.into());
+    }
+    Ok(json!({
+        "messageSize": size,
+        "window": window,
+        "connections": 1,
+        "testDurationSeconds": time.as_secs_f64(),
+        "messages": messages,
+        "publishRate": messages / time.as_secs_f64(),
+        "publishLatency50pct": ms("p50Us")?,
+        "publishLatency99pct": ms("p99Us")?,
+        "publishLatencyMax": ms("maxUs")?,
+        "errors": errors,
+        "warmupErrors": count("warmupErrors")?,
+        "cpuMicrosPerMessage": {
+            "servers": per_message(usage.servers_cpu_us),
+            "client": per_message(usage.client_cpu_us),
+            "total": per_message(usage.servers_cpu_us.zip(usage.client_cpu_us).map(|(servers, client)| servers + client)),
+        },
+        "bytesWrittenPerByte": usage.disk_bytes_written.map(|bytes| bytes / messages / size.max(1) as f64),
+        "rssMB": { "servers": usage.servers_rss_mb, "client": usage.client_rss_mb },
+        "load": usage::load(),
+        "othersCores": usage.others_cores,
+        "stealPercent": usage.steal_percent,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(script: &str) -> (tempfile::TempDir, Result<Program>) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        let started = Program::start(command.args(["-c", script]), dir.path());
+        (dir, started)
+    }
+
+    #[test]
+    fn a_run_is_a_line_and_three_events() {
+        let script = r#"echo words; echo '{"ev":"ready"}'; read window warmup time; echo '{"ev":"begin"}'; echo '{"ev":"measured"}'
+            echo '{"ev":"end","messages":'$window$warmup',"errors":2,"warmupErrors":1,"p50Us":1500,"p99Us":2500,"maxUs":9000}'; read end"#;
+        let (dir, program) = program(script);
+        let mut program = program.unwrap();
+        let servers = [std::process::id()];
+        let run = program.run(&servers, 6, Duration::from_millis(4), Duration::from_secs(2), 1024, dir.path()).unwrap();
+        assert_eq!((&run["publishRate"], &run["publishLatency99pct"]), (&json!(32.0), &json!(2.5)));
+        assert_eq!((&run["errors"], &run["warmupErrors"]), (&json!({ "NOT_CONFIRMED": 2 }), &json!(1)));
+        assert!(run["cpuMicrosPerMessage"]["client"].is_number() && run["rssMB"]["servers"][0].is_number());
+    }
+
+    #[test]
+    fn a_program_that_fails_is_told_with_its_words() {
+        let (_dir, started) = program("echo no broker >&2; exit 1");
+        let error = format!("{:#}", started.err().unwrap());
+        assert!(error.contains("no broker"), "{error}");
+    }
+
+    #[test]
+    fn nothing_acknowledged_is_no_figure() {
+        let usage = Usage::between(&Snapshot::take(&Watched::default()), &Snapshot::take(&Watched::default()));
+        let told = json!({ "messages": 0, "errors": 5, "warmupErrors": 0, "p50Us": 0, "p99Us": 0, "maxUs": 0 });
+        assert!(figures(&told, &usage, 1, 1, Duration::from_secs(1)).is_err());
+        assert!(figures(&json!({ "messages": 1 }), &usage, 1, 1, Duration::from_secs(1)).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! What came of the pairs with one peer.
+
+use serde_json::{Map, Value, json};
+use timbermq_bench::report::Spread;
+
+use super::{Durability, Peer};
+
+/// One run of the product and one of the peer right after it.
+pub(super) struct Pair {
+    pub(super) window: usize,
+    pub(super) product: Value,
+    pub(super) peer: Value,
+}
+
+/// All pairs with one peer.
+pub(super) struct Outcome {
+    pub(super) peer: &'static Peer,
+    /// Nothing if it could not be installed.
+    pub(super) version: Option<String>,
+    pub(super) pairs: Vec<Pair>,
+    /// Why there are no pairs, or fewer than were asked for.
+    pub(super) reason: Option<String>,
+}
+
+impl Outcome {
+    /// Every run, for whoever wants to see more than medians.
+    pub(super) fn runs(&self) -> Vec<Value> {
+        let told = |pair: &Pair| json!({ "name": self.peer.name, "window": pair.window, "product": pair.product, "peer": pair.peer });
+        self.pairs.iter().map(told).collect()
+    }
+}
+
+/// The row of a peer. Its own ratio is that of the largest window; the others are inside.
+pub(super) fn row(outcome: &Outcome, ours: Durability, windows: &[usize]) -> Value {
+    let Outcome { peer, version, pairs, reason } = outcome;
+    let rows: Vec<Value> = windows.iter().map(|window| of_window(*window, pairs)).collect();
+    let largest = rows.iter().max_by_key(|row| row["window"].as_u64()).unwrap_or(&Value::Null);
+    json!({
+        "name": peer.name,
+        "version": version,
+        "durability": peer.durability.letter(),
+        "timbermq_durability": ours.letter(),
+        "equal_durability": peer.durability == ours,
+        "settings": peer.settings,
+        "pairs": largest["pairs"],
+        "window": largest["window"],
+        "ratio_median": largest["ratio_median"],
+        "ratio_min": largest["ratio_min"],
+        "ratio_max": largest["ratio_max"],
+        "windows": rows,
+        "reason": reason,
+    })
+}
+
+/// The figures of one window: medians over its pairs, with the smallest and the largest.
+fn of_window(window: usize, pairs: &[Pair]) -> Value {
+    let pairs: Vec<&Pair> = pairs.iter().filter(|pair| pair.window == window).collect();
+    let mut row = Map::new();
+    row.insert("window".into(), window.into());
+    row.insert("pairs".into(), pairs.len().into());
+    let rate = |run: &Value| run["publishRate"].as_f64();
+    let ratio = Spread::of(pairs.iter().filter_map(|pair| Some(rate(&pair.product)? / rate(&pair.peer)?)));
+    let rounded = |ratio: f64| (ratio * 1000.0).round() / 1000.0;
+    row.insert("ratio_median".into(), ratio.map(|ratio| rounded(ratio.median)).into());
+    row.insert("ratio_min".into(), ratio.map(|ratio| rounded(ratio.min)).into());
+    row.insert("ratio_max".into(), ratio.map(|ratio| rounded(ratio.max)).into());
+    type Figure = (&'static str, f64, fn(&Value) -> Option<f64>);
+    let figures: [Figure; 7] = [
+        ("msgs_per_s", 1.0, |run| run["publishRate"].as_f64()),
+        ("servers_cpu_us_per_msg", 100.0, |run| run["cpuMicrosPerMessage"]["servers"].as_f64()),
+        ("client_cpu_us_per_msg", 100.0, |run| run["cpuMicrosPerMessage"]["client"].as_f64()),
+        ("rss_mb", 1.0, rss_mb),
+        ("p99_us", 1.0, |run| Some(run["publishLatency99pct"].as_f64()? * 1e3)),
+        ("bytes_written_per_byte", 100.0, |run| run["bytesWrittenPerByte"].as_f64()),
+        ("others_cores", 100.0, |run| run["othersCores"].as_f64()),
+    ];
+    for (name, parts, figure) in figures {
+        Spread::put(Spread::of(pairs.iter().filter_map(|pair| figure(&pair.peer))), name, parts, &mut row);
+        let ours = Spread::of(pairs.iter().filter_map(|pair| figure(&pair.product)));
+        Spread::put(ours, &format!("timbermq_{name}"), parts, &mut row);
+    }
+    row.insert("errors".into(), pairs.iter().map(|pair| errors(&pair.peer)).sum::<u64>().into());
+    row.insert("timbermq_errors".into(), pairs.iter().map(|pair| errors(&pair.product)).sum::<u64>().into());
+    Value::Object(row)
+}
+
+/// Resident memory of all nodes together.
+fn rss_mb(run: &Value) -> Option<f64> {
+    run["rssMB"]["servers"].as_array()?.iter().map(Value::as_f64).sum()
+}
+
+/// Everything that was not stored, or not known to be, in the warm-up too.
+pub(super) fn errors(run: &Value) -> u64 {
+    let coded = run["errors"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
+    coded.sum::<u64>() + run["warmupErrors"].as_u64().unwrap_or(0)
+}
+
+/// A row in words.
+pub(super) fn told(row: &Value) -> String {
+    let text = |name: &str| row[name].as_str().unwrap_or("?").to_owned();
+    let mut lines = vec![format!("{} {} ({})", text("name"), text("version"), text("durability"))];
+    if row["equal_durability"] == false {
+        lines[0] += &format!(", beside TimberMQ's {}: not equal", text("timbermq_durability"));
+    }
+    for window in row["windows"].as_array().into_iter().flatten().filter(|window| window["pairs"] != 0) {
+        let number = |name: &str| window[name].as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value}"));
+        lines.push(format!(
+            "{:>5} in flight: TimberMQ {} / {} msg/s = {} ({}–{}); CPU µs a message, servers + client: {} + {} / {} + {}; {} errors",
+            window["window"],
+            number("timbermq_msgs_per_s"),
+            number("msgs_per_s"),
+            number("ratio_median"),
+            number("ratio_min"),
+            number("ratio_max"),
+            number("timbermq_servers_cpu_us_per_msg"),
+            number("timbermq_client_cpu_us_per_msg"),
+            number("servers_cpu_us_per_msg"),
+            number("client_cpu_us_per_msg"),
+            window["errors"]
+        ));
+    }
+    if let Some(reason) = row["reason"].as_str() {
+        lines.push(format!("  not measured: {reason}"));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    static PEER: Peer = Peer {
+        name: "other",
+        durability: Durability::Memory,
+        settings: &["fast=true"],
+        install: |_| bail!("not there"),
+        start: |_, _| bail!("not there"),
+    };
+
+    fn run(rate: f64, errors: u64) -> Value {
+        json!({
+            "publishRate": rate,
+            "cpuMicrosPerMessage": { "servers": 10.0, "client": 2.0, "total": 12.0 },
+            "publishLatency99pct": 4.0,
+            "rssMB": { "servers": [10.0, 20.0, 30.0], "client": 5.0 },
+            "errors": { "NOT_CONFIRMED": errors },
+            "warmupErrors": 1,
+        })
+    }
+
+    fn pair(window: usize, product: f64, peer: f64) -> Pair {
+        Pair { window, product: run(product, 0), peer: run(peer, 2) }
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_its_pair_and_the_largest_window_is_the_peers() {
+        let pairs =
+            vec![pair(1, 50.0, 100.0), pair(1024, 300.0, 100.0), pair(1024, 20.0, 10.0), pair(1024, 500.0, 100.0)];
+        let outcome = Outcome { peer: &PEER, version: Some("1.2".into()), pairs, reason: None };
+        let row = row(&outcome, Durability::Memory, &[1, 1024]);
+        assert_eq!((&row["name"], &row["version"], &row["pairs"]), (&json!("other"), &json!("1.2"), &json!(3)));
+        assert_eq!(
+            (&row["ratio_median"], &row["ratio_min"], &row["ratio_max"]),
+            (&json!(3.0), &json!(2.0), &json!(5.0))
+        );
+        let [small, large] = [&row["windows"][0], &row["windows"][1]];
+        assert_eq!((&small["ratio_median"], &small["pairs"]), (&json!(0.5), &json!(1)));
+        assert_eq!((&large["msgs_per_s"], &large["timbermq_msgs_per_s"]), (&json!(100.0), &json!(300.0)));
+        assert_eq!((&large["rss_mb"], &large["p99_us"]), (&json!(60.0), &json!(4_000.0)));
+        assert_eq!((&large["errors"], &large["timbermq_errors"]), (&json!(9), &json!(3)));
+        assert_eq!((&row["equal_durability"], &row["durability"]), (&json!(true), &json!("p")));
+        assert!(told(&row).contains("TimberMQ 300 / 100 msg/s = 3 (2–5)"), "{}", told(&row));
+        assert_eq!(outcome.runs().len(), 4);
+    }
+
+    #[test]
+    fn who_cannot_run_has_a_row_with_the_reason_and_no_ratio() {
+        let outcome = Outcome { peer: &PEER, version: None, pairs: Vec::new(), reason: Some("no java".into()) };
+        let row = row(&outcome, Durability::Synced, &[64]);
+        assert_eq!((&row["pairs"], &row["ratio_median"], &row["reason"]), (&json!(0), &Value::Null, &json!("no java")));
+        assert!(told(&row).contains("no java") && told(&row).contains("not equal"), "{}", told(&row));
+    }
+}
