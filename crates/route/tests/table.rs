@@ -35,6 +35,7 @@ fn registration(addr: &str, id: i64, term: i64, topics: &[&str]) -> Registration
         ha_addr: format!("{addr}1"),
         timeout: None,
         enable_acting_master: false,
+        entrance_of: None,
         channel: 1,
         topics: TopicConfigTable { data_version, topic_config_table: topics.iter().map(config).collect() },
         topics_complete: false,
