@@ -15,7 +15,7 @@ use timbermq_remoting::body::{JsonBody, ResetOffsetBody, TopicConfig, TopicConfi
 use timbermq_remoting::header::entrance_name;
 use timbermq_remoting::{RemotingCommand, RequestCode};
 use timbermq_replica::Role;
-use timbermq_types::{Mono, NodeId, PERM_WRITE, TopicName, perm};
+use timbermq_types::{Mono, NodeId, PERM_WRITE, Term, TopicName, perm};
 
 use crate::context::{BrokerSettings, Call, Context};
 use crate::outcome::Failure;
@@ -23,7 +23,7 @@ use crate::{system, topics};
 
 /// How long clients may go by an old route: they fetch it every 30 s.
 pub const ROUTE_AGE: Duration = Duration::from_secs(90);
-/// How long a follower without a leader keeps its entrance: elections are over sooner, and its route should not come and go.
+/// How long a follower that does not hear its leader keeps its entrance: elections are over sooner, and its route should not come and go.
 const LEADERLESS_MAX: Duration = Duration::from_secs(10);
 /// How many registrations may fail to come before the entrance is dropped: a follower that hangs costs producers more than
 /// one that is missing.
@@ -38,10 +38,9 @@ pub(crate) struct Entrance {
 }
 
 struct State {
-    /// Since when no leader is known; `None` while one is.
-    leaderless_since: Option<Mono>,
-    /// Whether a leader was ever known.
-    was_led: bool,
+    /// The leader last heard of, and when it was chosen or last answered. The engine alone does not tell: a replica that
+    /// has lost everybody goes on naming the last leader.
+    led: Option<(NodeId, Term, Mono)>,
     /// NameServers that may have the entrance, for all that is known: at first all, from the process before.
     registered: BTreeSet<String>,
     /// The leader's address as each NameServer knows it, and since when.
@@ -52,7 +51,7 @@ impl Entrance {
     pub(crate) fn new(settings: &BrokerSettings) -> Self {
         let registered = settings.namesrv.iter().cloned().collect();
         let named = BTreeMap::new();
-        Self { state: Mutex::new(State { leaderless_since: None, was_led: false, registered, named }) }
+        Self { state: Mutex::new(State { led: None, registered, named }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -62,18 +61,24 @@ impl Entrance {
     /// Takes notice of the role.
     pub(crate) fn observe(&self, role: Role, now: Mono) {
         let mut state = self.lock();
-        state.was_led |= role.leader.is_some();
-        match role.leader {
-            Some(_) => state.leaderless_since = None,
-            None => {
-                state.leaderless_since.get_or_insert(now);
-            }
+        if let Some(leader) = role.leader
+            && state.led.is_none_or(|(known, term, _)| (known, term) != (leader, role.term))
+        {
+            state.led = Some((leader, role.term, now));
+        }
+    }
+
+    /// Takes notice that `leader` has just said that it leads.
+    pub(crate) fn led_by(&self, leader: NodeId, now: Mono) {
+        if let Some((known, _, heard)) = &mut self.lock().led
+            && *known == leader
+        {
+            *heard = now;
         }
     }
 
     fn is_led(&self, now: Mono) -> bool {
-        let state = self.lock();
-        state.was_led && state.leaderless_since.is_none_or(|since| now.since(since) < LEADERLESS_MAX)
+        self.lock().led.is_some_and(|(_, _, heard)| now.since(heard) < LEADERLESS_MAX)
     }
 
     /// Whether `namesrv` may have the entrance.

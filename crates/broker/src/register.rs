@@ -17,8 +17,8 @@ use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_transport::{CallError, ConnectorOptions};
 use timbermq_types::{BrokerId, NodeId};
 
-use crate::context::Context;
-use crate::status::GROUP_STATUS;
+use crate::context::{Context, MemberAddress};
+use crate::status::{GROUP_STATUS, GroupStatus};
 use crate::{entrance, topics};
 
 /// How long a NameServer may take to answer.
@@ -28,7 +28,7 @@ const GATHER: Duration = Duration::from_millis(10);
 /// How long connecting to a NameServer may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often a leader looks whether its followers answer, and how long they may take.
+/// How often a leader and its followers look whether they reach each other, and how long an answer may take.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many times in a row a follower may not answer, and how many times between removals of its entrance.
@@ -172,9 +172,10 @@ pub(crate) async fn unregister(context: &Context) {
     context.namesrv.close();
 }
 
-/// As the leader, takes the entrances of followers that do not answer out of the routes: whoever sends to one that hangs
-/// waits in vain. A NameServer notices it late, and a stock one not at all: it knows brokers by their addresses, and when
-/// one is gone it removes only the first name that it finds for it.
+/// Looks who can be reached. A follower keeps its entrance only while its leader answers. The leader takes the entrances of
+/// followers that do not answer out of the routes: whoever sends to one that hangs waits in vain. A NameServer notices it
+/// late, and a stock one not at all: it knows brokers by their addresses, and of one that is gone it removes only the first
+/// name that it finds.
 pub(crate) async fn drive_entrances(context: Arc<Context>) {
     let mut misses: BTreeMap<NodeId, u32> = BTreeMap::new();
     let stopped = context.stopped();
@@ -185,28 +186,42 @@ pub(crate) async fn drive_entrances(context: Arc<Context>) {
             () = &mut stopped => return,
             () = context.env.sleep(PROBE_INTERVAL) => {}
         }
-        if !context.replica.role().borrow().has_quorum {
+        let role = *context.replica.role().borrow();
+        if !role.has_quorum {
             misses.clear();
-            continue;
         }
         for member in context.settings.members.iter().filter(|member| member.node != context.settings.node) {
-            let question = RemotingCommand::request(GROUP_STATUS);
-            let answers = context.others.request(&member.broker, question, PROBE_TIMEOUT).await.is_ok();
-            let missed = misses.entry(member.node).or_default();
-            *missed = if answers { 0 } else { *missed + 1 };
-            // Once, and again now and then, for NameServers that were not there.
-            if *missed % PROBES_PER_REMOVAL != MISSES_MAX {
-                continue;
-            }
-            tracing::info!(node = member.node.0, "broker.entrance_of_silent_follower");
-            for address in &context.settings.namesrv {
-                let mut header = identity(&context, &entrance::name(&context.settings, member.node), BrokerId::LEADER);
-                header.broker_addr.clone_from(&member.broker);
-                let request = RemotingCommand::request(RequestCode::UNREGISTER_BROKER).with_header(&header);
-                if let Err(error) = context.namesrv.request(address, request, CONNECT_TIMEOUT).await {
-                    tracing::debug!(namesrv = %address, %error, "broker.entrance_not_unregistered");
+            if role.has_quorum {
+                let missed = misses.entry(member.node).or_default();
+                *missed = if ask(&context, member).await.is_some() { 0 } else { *missed + 1 };
+                // Once, and again now and then, for NameServers that were not there.
+                if *missed % PROBES_PER_REMOVAL == MISSES_MAX {
+                    close(&context, member).await;
                 }
+            } else if role.leader == Some(member.node)
+                && ask(&context, member).await.is_some_and(|status| status.role == "leader")
+            {
+                context.entrance.led_by(member.node, context.env.mono());
             }
+        }
+    }
+}
+
+async fn ask(context: &Context, member: &MemberAddress) -> Option<GroupStatus> {
+    let question = RemotingCommand::request(GROUP_STATUS);
+    let answer = context.others.request(&member.broker, question, PROBE_TIMEOUT).await.ok()?;
+    serde_json::from_slice(&answer.body).ok()
+}
+
+/// Takes the entrance of a follower out of the routes for it.
+async fn close(context: &Context, member: &MemberAddress) {
+    tracing::info!(node = member.node.0, "broker.entrance_of_silent_follower");
+    for address in &context.settings.namesrv {
+        let mut header = identity(context, &entrance::name(&context.settings, member.node), BrokerId::LEADER);
+        header.broker_addr.clone_from(&member.broker);
+        let request = RemotingCommand::request(RequestCode::UNREGISTER_BROKER).with_header(&header);
+        if let Err(error) = context.namesrv.request(address, request, CONNECT_TIMEOUT).await {
+            tracing::debug!(namesrv = %address, %error, "broker.entrance_not_unregistered");
         }
     }
 }

@@ -110,3 +110,51 @@ fn queues(topic: &str, route: &TopicRouteData, usable: impl Fn(&QueueData) -> (b
     }
     queues
 }
+
+#[cfg(test)]
+mod tests {
+    use timbermq_remoting::header::entrance_name;
+
+    use super::*;
+
+    fn data(name: &str, addrs: &[(i64, &str)]) -> BrokerData {
+        BrokerData {
+            broker_name: name.into(),
+            broker_addrs: addrs.iter().map(|(id, addr)| (*id, (*addr).to_owned())).collect(),
+            ..BrokerData::default()
+        }
+    }
+
+    #[test]
+    fn entrances_have_no_queues_of_their_own() {
+        let queues = |name: &str, perm, read| QueueData {
+            broker_name: name.into(),
+            perm,
+            read_queue_nums: read,
+            write_queue_nums: 2,
+            topic_sys_flag: 0,
+        };
+        let queue_datas = vec![queues("a", 6, 2), queues(&entrance_name("a", 2), 2, 0), queues("a-node-x", 6, 2)];
+        let route = TopicRouteData { queue_datas, ..TopicRouteData::default() };
+        let names = |queues: Vec<MessageQueue>| queues.into_iter().map(|queue| queue.broker_name).collect::<Vec<_>>();
+        assert_eq!(names(write_queues("t", &route)), ["a", "a", "a-node-x", "a-node-x"]);
+        assert_eq!(names(read_queues("t", &route)), ["a", "a", "a-node-x", "a-node-x"]);
+    }
+
+    #[test]
+    fn entrances_are_no_groups_and_groups_with_such_names_are() {
+        let mut cluster = ClusterInfo::default();
+        for group in [
+            data("a", &[(0, "h1:1"), (2, "h2:1")]),
+            data("a-node-2", &[(0, "h2:1")]),
+            data("a-node-3", &[(0, "h9:1")]),
+            data("b-node-2", &[(0, "h2:1")]),
+        ] {
+            cluster.cluster_addr_table.entry("C".into()).or_default().insert(group.broker_name.clone());
+            cluster.broker_addr_table.insert(group.broker_name.clone(), group);
+        }
+        hide_entrances(&mut cluster);
+        assert_eq!(cluster.broker_addr_table.keys().collect::<Vec<_>>(), ["a", "a-node-3", "b-node-2"]);
+        assert_eq!(cluster.cluster_addr_table["C"].len(), 3);
+    }
+}

@@ -154,7 +154,6 @@ async fn a_follower_that_is_alone_is_no_entrance() {
         node.broker.shutdown().await;
         node.replica.shutdown().await;
     }
-    eventually("nobody leads", async || alone.replica.role().borrow().leader.is_none().then_some(())).await;
     let since = Instant::now();
     eventually("its entrance is closed", async || {
         address(&names, "t", &entrance_of(alone)).await.is_none().then_some(())
@@ -241,4 +240,34 @@ async fn members_are_who_the_leader_knows() {
     let answer = follower.get(request(38, &[("consumerGroup", "g")])).await;
     let list = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(list.contains("c1") && list.contains("c2"), "{list}");
+}
+
+#[tokio::test]
+async fn the_entrance_of_a_follower_that_does_not_answer_is_closed_for_it() {
+    let namesrv = name_server().await;
+    let group = group_with(&namesrv, |settings| settings.register_interval = Duration::from_secs(60)).await;
+    let names = Client::new(&group.env, &namesrv.addr().to_string());
+    group.client().await.get(create_topic("t", "3", "6")).await;
+    let followers = group.followers().await;
+    eventually("entrances", async || (blocks(&names, "t").await == wanted(&followers, 6)).then_some(())).await;
+    followers[0].broker.shutdown().await;
+    // What a NameServer goes on saying of a machine that has lost its power.
+    let mut stale = request(103, &[("brokerName", &entrance_of(followers[0])), ("brokerAddr", &followers[0].addr)]);
+    for (field, value) in [
+        ("clusterName", "test"),
+        ("haServerAddr", ""),
+        ("brokerId", "0"),
+        ("entranceOf", GROUP),
+        ("topicTableComplete", "true"),
+    ] {
+        stale.ext.set(field, value);
+    }
+    let queues = r#"{"topicName":"t","perm":2,"readQueueNums":0,"writeQueueNums":3,"topicFilterType":"SINGLE_TAG","topicSysFlag":0,"order":false}"#;
+    let version = r#"{"counter":9,"stateVersion":9,"timestamp":9}"#;
+    let body = format!(
+        r#"{{"filterServerList":[],"topicConfigSerializeWrapper":{{"dataVersion":{version},"topicConfigTable":{{"t":{queues}}}}}}}"#
+    );
+    names.get(stale.with_body(body)).await;
+    assert_eq!(blocks(&names, "t").await, wanted(&followers, 6));
+    eventually("closed", async || (blocks(&names, "t").await == wanted(&followers[1..], 6)).then_some(())).await;
 }
