@@ -16,6 +16,7 @@ use timbermq_types::{BrokerId, Durability, Mono, NodeId, Slot, Term, TopicConfig
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::commit::Commits;
+use crate::entrance::Entrance;
 use crate::outcome::Failure;
 use crate::pull::Held;
 use crate::register;
@@ -72,6 +73,10 @@ pub struct BrokerSettings {
     pub auto_create_queues: u32,
     /// Whether unknown consumer groups are created.
     pub auto_create_group: bool,
+    /// Whether a follower registers a second time, as an entrance for writes.
+    pub follower_writes: bool,
+    /// How long clients may go by an old route.
+    pub route_age: Duration,
     /// Longest hold of a pull.
     pub hold_max: Duration,
     /// Whether far-behind readers are sent to followers.
@@ -114,6 +119,8 @@ pub(crate) struct Context {
     pub(crate) others: Connector,
     /// Connections to the NameServers. They know a broker by its connection and drop it when that closes.
     pub(crate) namesrv: Connector,
+    /// This replica's second registration.
+    pub(crate) entrance: Entrance,
     /// Whether the service is stopping.
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) cold_reads: Arc<Semaphore>,
@@ -160,6 +167,7 @@ impl Context {
     pub(crate) fn new(env: Env, settings: BrokerSettings, replica: Replica) -> Self {
         Self {
             started: env.mono(),
+            entrance: Entrance::new(&settings),
             settings,
             replica,
             commits: Commits::default(),

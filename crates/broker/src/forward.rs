@@ -6,8 +6,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use timbermq_remoting::{RemotingCommand, RequestCode};
+use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
+use timbermq_replica::Role;
 use timbermq_transport::CallError;
+use timbermq_types::NodeId;
+use tokio::sync::watch;
 
 use crate::context::{Call, Context};
 use crate::outcome::Failure;
@@ -18,6 +21,10 @@ const FORWARDED_FOR: &str = "__TMQ_FORWARDED_FOR";
 const FORWARD_TIMEOUT: Duration = Duration::from_millis(2_800);
 /// How long a request may wait for a leader to be elected before it is refused.
 const LEADER_WAIT: Duration = Duration::from_millis(1_500);
+/// How long to wait before a leader that cannot be reached, or says that it is none, is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long a leader that has been replaced may still take to answer.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// The client on whose behalf a request was sent, if another broker forwarded it.
 pub(crate) fn forwarded_for(request: &RemotingCommand) -> Option<SocketAddr> {
@@ -29,30 +36,63 @@ pub(crate) fn mark(request: &mut RemotingCommand, call: &Call) {
     request.ext.set(FORWARDED_FOR, &call.client.to_string());
 }
 
-/// Passes `call` on to the leader and returns its answer.
+/// Passes `call` on to the leader and returns its answer. As long as nothing can have been done, whoever leads next is
+/// asked: this replica may not have noticed yet that the leader is gone.
 pub(crate) async fn forward(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     if call.forwarded {
         // Two replicas that each think the other leads would play ball for ever.
         return Err(Failure::NoLeader);
     }
-    let leader = leader(context).await?;
+    let began = context.env.mono();
+    let left = |limit: Duration| limit.saturating_sub(context.env.mono().since(began));
     let mut request = call.request.clone();
     request.raw_header = None;
     mark(&mut request, call);
-    let remote = context.others.remote(&leader).map_err(|_| Failure::NoLeader)?;
-    if request.is_one_way() {
-        return match remote.one_way(request).await {
-            Ok(()) => Ok(call.ok()),
-            Err(_) => Err(Failure::NoLeader),
+    let mut role = context.replica.role();
+    loop {
+        let (leader, address) = leader(context, &mut role, left(LEADER_WAIT)).await?;
+        let remote = context.others.remote(&address).map_err(|_| Failure::NoLeader)?;
+        let undone = if request.is_one_way() {
+            match remote.one_way(request.clone()).await {
+                Ok(()) => return Ok(call.ok()),
+                Err(_) => Err(Failure::NoLeader),
+            }
+        } else {
+            let answer = remote.request(request.clone(), left(FORWARD_TIMEOUT));
+            let answer = tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = replaced(context, leader) => Err(CallError::Timeout),
+            };
+            match answer {
+                Ok(mut answer) => {
+                    answer.raw_header = None;
+                    if answer.response_code() != ResponseCode::SERVICE_NOT_AVAILABLE {
+                        return Ok(answer);
+                    }
+                    Ok(answer)
+                }
+                Err(error) => match failure(&error, call.request.request_code()) {
+                    Failure::NoLeader => Err(Failure::NoLeader),
+                    unknown => return Err(unknown),
+                },
+            }
         };
-    }
-    match remote.request(request, FORWARD_TIMEOUT).await {
-        Ok(mut answer) => {
-            answer.raw_header = None;
-            Ok(answer)
+        if left(LEADER_WAIT).is_zero() {
+            return undone;
         }
-        Err(error) => Err(failure(&error, call.request.request_code())),
+        context.env.timeout(AGAIN.min(left(LEADER_WAIT)), role.changed()).await;
     }
+}
+
+/// Returns once somebody else than `leader` has been leading for long enough that an answer of it would be here: one that
+/// hangs keeps nobody waiting for longer than it takes to replace it.
+async fn replaced(context: &Context, leader: NodeId) {
+    let mut role = context.replica.role();
+    if role.wait_for(|role| role.leader.is_some_and(|other| other != leader)).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    context.env.sleep(GRACE).await;
 }
 
 /// What it means to the client that its request got no answer from the leader. *No leader* says that nothing was done: of
@@ -73,10 +113,13 @@ fn failure(error: &CallError, code: RequestCode) -> Failure {
     if error.is_unknown() && !only_reads { Failure::OutcomeUnknown } else { Failure::NoLeader }
 }
 
-/// The leader's address. Waits a moment when there is none: most elections are over before a client would retry.
-async fn leader(context: &Context) -> Result<String, Failure> {
-    let mut role = context.replica.role();
-    let known = context.env.timeout(LEADER_WAIT, async {
+/// The leader and its address. Waits a moment when there is none: most elections are over before a client would retry.
+async fn leader(
+    context: &Context,
+    role: &mut watch::Receiver<Role>,
+    wait: Duration,
+) -> Result<(NodeId, String), Failure> {
+    let known = context.env.timeout(wait, async {
         loop {
             let leader = *role.borrow_and_update();
             if leader.is_leader {
@@ -84,8 +127,10 @@ async fn leader(context: &Context) -> Result<String, Failure> {
                 return None;
             }
             let other = leader.leader.filter(|other| *other != context.settings.node);
-            if let Some(address) = other.and_then(|other| context.settings.address_of(other)) {
-                return Some(address.to_owned());
+            if let Some(other) = other
+                && let Some(address) = context.settings.address_of(other)
+            {
+                return Some((other, address.to_owned()));
             }
             if role.changed().await.is_err() {
                 return None;

@@ -9,6 +9,7 @@
 mod admin;
 mod commit;
 mod context;
+mod entrance;
 mod forward;
 mod groups;
 mod locks;
@@ -29,6 +30,7 @@ mod table;
 mod topics;
 
 pub use context::{BrokerSettings, MemberAddress};
+pub use entrance::ROUTE_AGE;
 pub use outcome::{Failure, UNKNOWN_OUTCOME};
 pub use service::Broker;
 pub use status::{GROUP_STATUS, GroupStatus, MemberStatus, STATE_DIGEST, StateDigest};

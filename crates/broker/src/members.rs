@@ -18,7 +18,7 @@ use timbermq_types::{GroupName, TopicConfig, TopicName};
 
 use crate::context::{Call, Context, topic_name};
 use crate::outcome::Failure;
-use crate::{groups, send};
+use crate::{forward, groups, send};
 
 /// Header field of a question between brokers: answer from your own connections only.
 const OWN_MEMBERS_ONLY: &str = "__TMQ_OWN_MEMBERS_ONLY";
@@ -140,6 +140,14 @@ pub(crate) async fn unregister(context: &Context, call: &Call) -> Result<Remotin
 pub(crate) async fn consumer_list(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let header: ConsumerGroupHeader = call.header()?;
     let group = GroupName::new(&header.consumer_group)?;
+    if !context.is_leader()
+        && !call.request.ext.contains(OWN_MEMBERS_ONLY)
+        && let Ok(answer) = forward::forward(context, call).await
+        && answer.response_code() == ResponseCode::SUCCESS
+    {
+        // Members share the queues out by what they are told: those that ask at an entrance are told the same as the others.
+        return Ok(answer);
+    }
     let mut ids = context.membership().consumer_ids(&group);
     if context.is_fresh() && !call.request.ext.contains(OWN_MEMBERS_ONLY) {
         ids.extend(ask_others(context, &header).await);

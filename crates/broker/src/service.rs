@@ -14,7 +14,7 @@ use timbermq_transport::{Handler, Peer, Responder, Server, ServerOptions};
 use crate::context::{BrokerSettings, Call, Context};
 use crate::outcome::Failure;
 use crate::table::{Place, place, serve};
-use crate::{forward, members, offsets, pull, register, system};
+use crate::{entrance, forward, members, offsets, pull, register, system};
 
 /// How often silent clients are looked for, and how long a client may be silent: clients send a heartbeat every 30 s.
 const SILENT_SCAN: Duration = Duration::from_secs(10);
@@ -69,6 +69,9 @@ fn drive(context: &Arc<Context>) {
     let env = context.env.clone();
     env.spawn("broker.effects", pull::drive(Arc::clone(context)));
     env.spawn("broker.registration", register::drive(Arc::clone(context)));
+    if context.settings.follower_writes {
+        env.spawn("broker.entrances", register::drive_entrances(Arc::clone(context)));
+    }
     let commits = Arc::clone(context);
     env.spawn("broker.commits", async move { offsets::drive_commits(&commits).await });
     env.spawn("broker.leadership", drive_leadership(Arc::clone(context)));
@@ -161,6 +164,9 @@ impl Handler for Dispatch {
 
 async fn answer(context: &Context, call: &Call, place: Place) -> RemotingCommand {
     let here = place == Place::Here || context.is_leader();
+    if !here && let Some(nothing) = entrance::nothing(context, call) {
+        return nothing.unwrap_or_else(|failure| failure.response(&call.request));
+    }
     let served = if here { serve(context, call, place).await } else { forward::forward(context, call).await };
     // Nothing was proposed where no leader was found, so the other way may be tried once: roles change in between.
     let served = match served {

@@ -13,7 +13,7 @@ use timbermq_types::Mono;
 
 use crate::config::ClientConfig;
 use crate::error::{ClientError, is_passing};
-use crate::routes::{Routes, read_queues, write_queues};
+use crate::routes::{Routes, hide_entrances, read_queues, write_queues};
 
 /// A client. Cheap to clone; clones share connections and routes.
 #[derive(Clone)]
@@ -53,9 +53,14 @@ pub(crate) struct Ask<'a> {
     /// How much of `timeout` the broker is asked to wait for something to happen.
     pub(crate) suspend: Duration,
     pub(crate) repeat: Repeat,
+    /// An address to be asked last: it has just kept somebody waiting.
+    pub(crate) avoid: Option<&'a str>,
     /// Codes besides SUCCESS that are an answer and not a failure.
     pub(crate) accept: &'a [ResponseCode],
 }
+
+/// Ext field that says which broker name a request is for.
+pub(crate) const BROKER_NAME: &str = "bname";
 
 /// A success and who gave it.
 pub(crate) struct Answered {
@@ -147,7 +152,8 @@ impl Client {
     pub async fn cluster_info(&self) -> Result<ClusterInfo, ClientError> {
         let request = RemotingCommand::request(RequestCode::GET_BROKER_CLUSTER_INFO);
         let Answered { response, addr } = self.ask_name_server(request).await?;
-        let cluster = ClusterInfo::from_json(&response.body).map_err(|error| ClientError::garbled(&addr, error))?;
+        let mut cluster = ClusterInfo::from_json(&response.body).map_err(|error| ClientError::garbled(&addr, error))?;
+        hide_entrances(&mut cluster);
         self.shared.routes.put_cluster(&cluster);
         Ok(cluster)
     }
@@ -194,11 +200,22 @@ impl Client {
     async fn call_group(
         &self,
         broker_name: &str,
-        request: RemotingCommand,
+        mut request: RemotingCommand,
         repeat: Repeat,
     ) -> Result<RemotingCommand, ClientError> {
+        // A follower must not take it for asked of its own name.
+        request.ext.set(BROKER_NAME, broker_name);
         let timeout = self.shared.config.timeout;
-        let ask = Ask { topic: None, broker_name, request, timeout, suspend: Duration::ZERO, repeat, accept: &[] };
+        let ask = Ask {
+            topic: None,
+            broker_name,
+            request,
+            timeout,
+            suspend: Duration::ZERO,
+            repeat,
+            avoid: None,
+            accept: &[],
+        };
         Ok(self.ask_group(ask).await?.response)
     }
 
@@ -259,7 +276,7 @@ impl Client {
 
     /// [`ask_group`](Self::ask_group), as far as the last attempt knows; `unknown` is the last one whose outcome is.
     async fn ask_replicas(&self, ask: Ask<'_>, unknown: &mut Option<ClientError>) -> Result<Answered, ClientError> {
-        let Ask { topic, broker_name, request, timeout, suspend, repeat, accept } = ask;
+        let Ask { topic, broker_name, request, timeout, suspend, repeat, avoid, accept } = ask;
         let deadline = self.now().plus(timeout);
         let mut last = ClientError::refused(format!("broker {broker_name} has no known address"));
         let mut refreshed = false;
@@ -275,7 +292,7 @@ impl Client {
             refreshed = true;
         }
         loop {
-            let addrs = self.shared.routes.addrs(broker_name);
+            let addrs = self.addrs(broker_name, avoid);
             for addr in &addrs {
                 let Some(left) = self.left_until(deadline) else { return Err(last) };
                 match self.ask(addr, request.clone(), left.min(attempt_max), accept).await {
@@ -297,7 +314,7 @@ impl Client {
                     // The route may name a better address than the next one of the old list.
                     refreshed = true;
                     let known = self.refresh_group(topic).await.is_ok();
-                    if known && self.shared.routes.addrs(broker_name) != addrs {
+                    if known && self.addrs(broker_name, avoid) != addrs {
                         break;
                     }
                 }
@@ -313,6 +330,13 @@ impl Client {
             self.shared.env.sleep(self.shared.config.retry_pause).await;
             refreshed = self.refresh_group(topic).await.is_ok();
         }
+    }
+
+    /// The addresses of a broker group in the order of asking.
+    fn addrs(&self, broker_name: &str, avoid: Option<&str>) -> Vec<String> {
+        let mut addrs = self.shared.routes.addrs(broker_name);
+        addrs.sort_by_key(|addr| Some(addr.as_str()) == avoid);
+        addrs
     }
 
     async fn refresh_group(&self, topic: Option<&str>) -> Result<(), ClientError> {

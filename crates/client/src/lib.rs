@@ -23,6 +23,7 @@ pub use config::ClientConfig;
 pub use error::ClientError;
 pub use message::Message;
 pub use pull::{PullResult, PullStatus};
+pub use routes::is_entrance;
 pub use send::{BatchMessage, QueueChoice, SendAck, SendRequest};
 pub use tail::{Tail, TailFrom};
 

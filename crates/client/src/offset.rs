@@ -10,7 +10,7 @@ use timbermq_remoting::header::{
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_types::UnixMillis;
 
-use crate::client::{Answered, Ask, Client, Repeat};
+use crate::client::{Answered, Ask, BROKER_NAME, Client, Repeat};
 use crate::error::ClientError;
 
 impl Client {
@@ -104,7 +104,7 @@ impl Client {
         repeat: Repeat,
         accept: &[ResponseCode],
     ) -> Result<Answered, ClientError> {
-        request.ext.set("bname", &queue.broker_name);
+        request.ext.set(BROKER_NAME, &queue.broker_name);
         let ask = Ask {
             topic: Some(&queue.topic),
             broker_name: &queue.broker_name,
@@ -112,6 +112,7 @@ impl Client {
             timeout: self.shared.config.timeout,
             suspend: Duration::ZERO,
             repeat,
+            avoid: None,
             accept,
         };
         self.ask_group(ask).await

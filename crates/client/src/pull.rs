@@ -63,6 +63,7 @@ impl Client {
             timeout: self.shared.config.timeout + suspended,
             suspend: suspended,
             repeat: Repeat::Harmless,
+            avoid: None,
             accept: &ANSWERS,
         };
         read_answer(self.ask_group(ask).await?)
@@ -87,6 +88,7 @@ impl Client {
             timeout: self.shared.config.timeout,
             suspend: Duration::ZERO,
             repeat: Repeat::Harmless,
+            avoid: None,
             accept: &ANSWERS,
         };
         read_answer(self.ask_group(ask).await?)

@@ -7,9 +7,10 @@ use timbermq_remoting::header::{QueryMessageHeader, ViewMessageHeader};
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_types::UnixMillis;
 
-use crate::client::{Answered, Ask, Client, Repeat};
+use crate::client::{Answered, Ask, BROKER_NAME, Client, Repeat};
 use crate::error::ClientError;
 use crate::message::{Message, read_messages};
+use crate::routes::is_entrance;
 
 impl Client {
     /// The messages of a topic with this key, stored within a time, up to `max` of each broker group, oldest first.
@@ -82,14 +83,22 @@ impl Client {
         };
         let request = RemotingCommand::request(RequestCode::QUERY_MESSAGE).with_header(&header);
         let mut found = Vec::new();
-        for group in &self.route(topic).await?.broker_datas {
+        let route = self.route(topic).await?;
+        let entrances: Vec<_> = route.queue_datas.iter().filter(|queues| is_entrance(queues)).collect();
+        for group in &route.broker_datas {
+            if entrances.iter().any(|entrance| entrance.broker_name == group.broker_name) {
+                continue;
+            }
+            let mut request = request.clone();
+            request.ext.set(BROKER_NAME, &group.broker_name);
             let ask = Ask {
                 topic: Some(topic),
                 broker_name: &group.broker_name,
-                request: request.clone(),
+                request,
                 timeout: self.shared.config.timeout,
                 suspend: Duration::ZERO,
                 repeat: Repeat::Harmless,
+                avoid: None,
                 accept: &[ResponseCode::QUERY_NOT_FOUND],
             };
             let Answered { response, addr } = self.ask_group(ask).await?;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use timbermq_remoting::body::{BrokerData, ClusterInfo, MessageQueue, TopicRouteData};
+use timbermq_remoting::body::{BrokerData, ClusterInfo, MessageQueue, QueueData, TopicRouteData};
+use timbermq_remoting::header::group_of_entrance;
 use timbermq_types::{Mono, perm};
 
 /// Routes by topic, addresses by broker name.
@@ -61,9 +62,35 @@ fn put_groups<'a>(state: &mut State, groups: impl IntoIterator<Item = &'a Broker
     }
 }
 
-/// Queues that may be written, in the order every client counts them.
+/// Whether these are not a broker group's own queues but a follower's entrance to them, which exists for clients that cannot
+/// find the leader otherwise.
+#[must_use]
+pub fn is_entrance(queues: &QueueData) -> bool {
+    queues.read_queue_nums == 0 && group_of_entrance(&queues.broker_name).is_some()
+}
+
+/// Takes the entrances out of a cluster's table: a stock NameServer shows them as broker groups.
+pub(crate) fn hide_entrances(cluster: &mut ClusterInfo) {
+    let is_entrance = |(name, data): (&String, &BrokerData)| {
+        let group = group_of_entrance(name).and_then(|group| cluster.broker_addr_table.get(group))?;
+        let known = |addr: &String| group.broker_addrs.values().any(|other| other == addr);
+        data.broker_addrs.values().all(known).then(|| name.clone())
+    };
+    let hidden: Vec<String> = cluster.broker_addr_table.iter().filter_map(is_entrance).collect();
+    for name in hidden {
+        cluster.broker_addr_table.remove(&name);
+        cluster.cluster_addr_table.values_mut().for_each(|names| {
+            names.remove(&name);
+        });
+    }
+}
+
+/// Queues that may be written, in the order every client counts them. Those of entrances are left out: this client finds
+/// the leader itself.
 pub(crate) fn write_queues(topic: &str, route: &TopicRouteData) -> Vec<MessageQueue> {
-    queues(topic, route, |queue| (perm::writable(queue.perm.unsigned_abs()), queue.write_queue_nums))
+    queues(topic, route, |queue| {
+        (perm::writable(queue.perm.unsigned_abs()) && !is_entrance(queue), queue.write_queue_nums)
+    })
 }
 
 /// Queues that may be read.
@@ -71,11 +98,7 @@ pub(crate) fn read_queues(topic: &str, route: &TopicRouteData) -> Vec<MessageQue
     queues(topic, route, |queue| (perm::readable(queue.perm.unsigned_abs()), queue.read_queue_nums))
 }
 
-fn queues(
-    topic: &str,
-    route: &TopicRouteData,
-    usable: impl Fn(&timbermq_remoting::body::QueueData) -> (bool, i32),
-) -> Vec<MessageQueue> {
+fn queues(topic: &str, route: &TopicRouteData, usable: impl Fn(&QueueData) -> (bool, i32)) -> Vec<MessageQueue> {
     let mut queues = Vec::new();
     for data in &route.queue_datas {
         let (allowed, count) = usable(data);
@@ -86,4 +109,52 @@ fn queues(
         }
     }
     queues
+}
+
+#[cfg(test)]
+mod tests {
+    use timbermq_remoting::header::entrance_name;
+
+    use super::*;
+
+    fn data(name: &str, addrs: &[(i64, &str)]) -> BrokerData {
+        BrokerData {
+            broker_name: name.into(),
+            broker_addrs: addrs.iter().map(|(id, addr)| (*id, (*addr).to_owned())).collect(),
+            ..BrokerData::default()
+        }
+    }
+
+    #[test]
+    fn entrances_have_no_queues_of_their_own() {
+        let queues = |name: &str, perm, read| QueueData {
+            broker_name: name.into(),
+            perm,
+            read_queue_nums: read,
+            write_queue_nums: 2,
+            topic_sys_flag: 0,
+        };
+        let queue_datas = vec![queues("a", 6, 2), queues(&entrance_name("a", 2), 2, 0), queues("a-node-x", 6, 2)];
+        let route = TopicRouteData { queue_datas, ..TopicRouteData::default() };
+        let names = |queues: Vec<MessageQueue>| queues.into_iter().map(|queue| queue.broker_name).collect::<Vec<_>>();
+        assert_eq!(names(write_queues("t", &route)), ["a", "a", "a-node-x", "a-node-x"]);
+        assert_eq!(names(read_queues("t", &route)), ["a", "a", "a-node-x", "a-node-x"]);
+    }
+
+    #[test]
+    fn entrances_are_no_groups_and_groups_with_such_names_are() {
+        let mut cluster = ClusterInfo::default();
+        for group in [
+            data("a", &[(0, "h1:1"), (2, "h2:1")]),
+            data("a-node-2", &[(0, "h2:1")]),
+            data("a-node-3", &[(0, "h9:1")]),
+            data("b-node-2", &[(0, "h2:1")]),
+        ] {
+            cluster.cluster_addr_table.entry("C".into()).or_default().insert(group.broker_name.clone());
+            cluster.broker_addr_table.insert(group.broker_name.clone(), group);
+        }
+        hide_entrances(&mut cluster);
+        assert_eq!(cluster.broker_addr_table.keys().collect::<Vec<_>>(), ["a", "a-node-3", "b-node-2"]);
+        assert_eq!(cluster.cluster_addr_table["C"].len(), 3);
+    }
 }

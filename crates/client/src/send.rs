@@ -19,6 +19,9 @@ const DEFAULT_TOPIC: &str = "TBW102";
 /// Queues that an automatically created topic asks for.
 const DEFAULT_TOPIC_QUEUES: i32 = 4;
 
+/// The shortest time that an attempt gets.
+const ATTEMPT_MIN: Duration = Duration::from_millis(500);
+
 /// Which queue a message goes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum QueueChoice {
@@ -119,7 +122,7 @@ impl Client {
     pub async fn send(&self, message: SendRequest) -> Result<SendAck, ClientError> {
         let timeout = message.timeout;
         let prepared = self.prepare(message).await?;
-        self.send_prepared(&prepared, timeout).await
+        self.send_prepared(&prepared, timeout, None).await
     }
 
     /// Sends a message again and again, under one id and to one queue, until it is acknowledged, refused for good, or
@@ -129,12 +132,15 @@ impl Client {
     /// As [`Client::send`]; `Unknown` if any attempt was.
     pub async fn send_with_retry(&self, message: SendRequest) -> Result<SendAck, ClientError> {
         let deadline = self.now().plus(message.timeout);
-        let attempt_max = (message.timeout / 2).max(Duration::from_millis(500));
+        // A leader that hangs is soon left for a follower, which knows when there is another and waits for that itself.
+        let mut attempt_max = (message.timeout / 4).max(ATTEMPT_MIN);
+        let later_max = (message.timeout / 2).max(ATTEMPT_MIN);
         let prepared = self.prepare(message).await?;
         let mut unknown = None;
+        let mut silent: Option<String> = None;
         loop {
             let left = self.left_until(deadline).unwrap_or(Duration::ZERO);
-            let error = match self.send_prepared(&prepared, left.min(attempt_max)).await {
+            let error = match self.send_prepared(&prepared, left.min(attempt_max), silent.as_deref()).await {
                 Ok(ack) => return Ok(ack),
                 Err(error) => error,
             };
@@ -144,9 +150,11 @@ impl Client {
             if is_final || time_is_up {
                 return Err(if error.is_unknown() { error } else { unknown.unwrap_or(error) });
             }
-            if error.is_unknown() {
+            if let ClientError::Unknown { code, addr, .. } = &error {
+                silent = code.is_none().then(|| addr.clone());
                 unknown = Some(error);
             }
+            attempt_max = later_max;
             self.shared.env.sleep(pause).await;
             // The route is refreshed where an attempt fails; here an old one does no harm.
         }
@@ -176,7 +184,7 @@ impl Client {
         let queue = self.choose_queue(topic, &queue).await?;
         let request =
             self.send_command(RequestCode::SEND_BATCH_MESSAGE, &queue, String::new()).with_body(body.freeze());
-        self.send_prepared(&Prepared { topic: topic.to_owned(), queue, request, unique_key }, timeout).await
+        self.send_prepared(&Prepared { topic: topic.to_owned(), queue, request, unique_key }, timeout, None).await
     }
 
     async fn prepare(&self, message: SendRequest) -> Result<Prepared, ClientError> {
@@ -187,7 +195,12 @@ impl Client {
         Ok(Prepared { topic: message.topic, queue, request, unique_key })
     }
 
-    async fn send_prepared(&self, prepared: &Prepared, timeout: Duration) -> Result<SendAck, ClientError> {
+    async fn send_prepared(
+        &self,
+        prepared: &Prepared,
+        timeout: Duration,
+        avoid: Option<&str>,
+    ) -> Result<SendAck, ClientError> {
         let Prepared { topic, queue, request, unique_key } = prepared;
         let ask = Ask {
             topic: Some(topic),
@@ -196,6 +209,7 @@ impl Client {
             timeout,
             suspend: Duration::ZERO,
             repeat: Repeat::Never,
+            avoid,
             accept: &[],
         };
         let Answered { response, addr } = self.ask_group(ask).await?;

@@ -372,3 +372,17 @@ async fn an_offset_that_may_be_stored_is_not_sent_again() {
     let count = |node: &Node| node.count(RequestCode::UPDATE_CONSUMER_OFFSET);
     assert_eq!((count(&unsure), count(&second)), (1, 0));
 }
+
+#[tokio::test]
+async fn a_resend_begins_with_another_replica_than_the_one_that_said_nothing() {
+    let env = timbermq_host::env();
+    let mut held = Vec::new();
+    let (hangs, hanging) = node(&env, move |_, _, responder| held.push(responder)).await;
+    let (other, follower) = node(&env, store).await;
+    let (client, _) = cluster(&env, &[&hanging, &follower]).await;
+    let ack = client.send_with_retry(SendRequest { timeout: Duration::from_secs(8), ..message() }).await.unwrap();
+    assert_eq!(ack.addr, follower.addrs()[0].to_string());
+    let (first, second) = (hangs.sends(), other.sends());
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_eq!(unique_key(&first[0]), unique_key(&second[0]));
+}

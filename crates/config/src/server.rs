@@ -65,6 +65,8 @@ pub struct ServerSettings {
     pub auto_create_topic: bool,
     /// Most queues of such a topic.
     pub auto_create_queues: u32,
+    /// Whether followers register as brokers that can be written.
+    pub follower_writes: bool,
     /// Whether heartbeats and pulls create groups.
     pub auto_create_group: bool,
     /// Longest hold of a pull.
@@ -141,6 +143,7 @@ impl ServerSettings {
             connections: get.number("limits.connections"),
             auto_create_topic: get.bool("topic.auto_create"),
             auto_create_queues: u32::try_from(get.number("topic.auto_create_queues")).unwrap_or(u32::MAX),
+            follower_writes: get.bool("producer.follower_writes"),
             auto_create_group: get.bool("consumer.auto_create_group"),
             hold_max: get.time("consumer.hold_max"),
             follower_reads: get.bool("consumer.follower_reads"),

@@ -88,6 +88,8 @@ pub static KEYS: &[Key] = keys! {
         "Whether the first send to an unknown topic creates it.";
     "topic.auto_create_queues": Kind::Number(1, 1024), "8", Group, Server, Some("defaultTopicQueueNums"),
         "Most queues of a topic that is created by a send.";
+    "producer.follower_writes": Kind::Bool, "true", Group, Server, None,
+        "Whether followers let themselves be written to under names of their own (group.name, -node-, node.id), so that producers get past a dead leader at once; of stock producers' sends, those to followers (two of three) take one hop more.";
     "consumer.auto_create_group": Kind::Bool, "true", Group, Server, Some("autoCreateSubscriptionGroup"),
         "Whether an unknown consumer group is created when its first member appears.";
     "consumer.hold_max": Kind::Time(ms(100), sec(60)), "20s", Node, Server, None,

@@ -15,7 +15,7 @@ use timbermq_route::{Admission, BrokerIdentity, ORDER_TOPIC_NAMESPACE, Registrat
 
 use crate::refusal::Refusal;
 use crate::requests::Context;
-use timbermq_remoting::header::REGISTRATION_COMPLETE;
+use timbermq_remoting::header::{ENTRANCE_OF, REGISTRATION_COMPLETE};
 
 /// Bounds of the timeout that a broker may ask for.
 const TIMEOUT_MS: std::ops::RangeInclusive<i64> = 1_000..=3_600_000;
@@ -42,6 +42,7 @@ pub(crate) fn register(context: &mut Context<'_>) -> Result<RemotingCommand, Ref
         ha_addr: header.ha_server_addr,
         timeout: timeout(header.heartbeat_timeout_millis),
         enable_acting_master: header.enable_acting_master.unwrap_or(false),
+        entrance_of: request.ext.get(ENTRANCE_OF).map(str::to_owned),
         channel: context.channel,
         topics,
         topics_complete: request.ext.get_bool(REGISTRATION_COMPLETE).unwrap_or(false),

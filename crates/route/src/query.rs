@@ -44,11 +44,11 @@ impl RouteTable {
         Some((&member.addr, member.data_version.state_version))
     }
 
-    /// All broker groups.
+    /// All broker groups; entrances to them are not groups.
     #[must_use]
     pub fn cluster_info(&self) -> ClusterInfo {
         let mut info = ClusterInfo::default();
-        for (name, group) in &self.groups {
+        for (name, group) in self.groups.iter().filter(|(_, group)| group.entrance_of.is_none()) {
             info.broker_addr_table.insert(name.clone(), broker_data(name, group));
             info.cluster_addr_table.entry(group.cluster.clone()).or_default().insert(name.clone());
         }
@@ -73,7 +73,8 @@ impl RouteTable {
     #[must_use]
     pub fn system_topic_list(&self) -> TopicList {
         let clusters = self.groups.values().map(|group| group.cluster.clone());
-        let mut topic_list: Vec<_> = clusters.chain(self.groups.keys().cloned()).collect();
+        let names = self.groups.iter().filter(|(_, group)| group.entrance_of.is_none()).map(|(name, _)| name.clone());
+        let mut topic_list: Vec<_> = clusters.chain(names).collect();
         topic_list.sort_unstable();
         topic_list.dedup();
         let some_broker = self.groups.values().find_map(|group| group.members.values().next());

@@ -37,6 +37,8 @@ pub struct Registration {
     pub timeout: Option<Duration>,
     /// Whether it lets the lowest follower stand in for the leader. Only passed on.
     pub enable_acting_master: bool,
+    /// The broker group that the name only leads to; administrators see that one.
+    pub entrance_of: Option<String>,
     /// The connection it registers over.
     pub channel: u64,
     /// Its topics, all or only what changed, and how new they are.
@@ -134,11 +136,13 @@ impl RouteTable {
 
     /// Enters a registration that has passed every check.
     fn admit(&mut self, registration: Registration, topics_skipped: usize, now: Mono) -> Registered {
-        let Registration { broker, ha_addr, timeout, enable_acting_master, channel, topics, .. } = registration;
+        let Registration { broker, ha_addr, timeout, enable_acting_master, entrance_of, channel, topics, .. } =
+            registration;
         let BrokerIdentity { cluster, broker_name, broker_addr, broker_id } = broker;
         let group = self.groups.entry(broker_name).or_insert_with(|| Group {
             cluster,
             enable_acting_master,
+            entrance_of,
             leader_version: 0,
             members: Default::default(),
         });

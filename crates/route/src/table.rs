@@ -49,6 +49,8 @@ pub struct RouteTable {
 pub(crate) struct Group {
     pub(crate) cluster: String,
     pub(crate) enable_acting_master: bool,
+    /// The group that the name only leads to.
+    pub(crate) entrance_of: Option<String>,
     /// Highest state version ever accepted for id 0 while the group was here.
     pub(crate) leader_version: i64,
     pub(crate) members: BTreeMap<i64, Member>,

@@ -7,15 +7,19 @@ use crate::register::RegisterError;
 use crate::table::RouteTable;
 
 impl RouteTable {
-    /// Takes the write permission of every topic of a broker group away, until [`RouteTable::add_write_perm`] or until
-    /// its leader registers changed topics; says how many topics the group has.
+    /// Takes the write permission of every topic of a broker group away, also at the entrances to it, until
+    /// [`RouteTable::add_write_perm`] or until its leader registers changed topics; says how many topics the group has.
     pub fn wipe_write_perm(&mut self, broker_name: &str) -> usize {
         self.change_queues(broker_name, |queue| queue.perm &= !(PERM_WRITE as i32))
     }
 
-    /// Gives every topic of a broker group read and write permission; says how many topics the group has.
+    /// Gives every topic of a broker group read and write permission, at the entrances to it the latter; says how many
+    /// topics the group has.
     pub fn add_write_perm(&mut self, broker_name: &str) -> usize {
-        self.change_queues(broker_name, |queue| queue.perm |= (PERM_READ | PERM_WRITE) as i32)
+        self.change_queues(broker_name, |queue| {
+            let is_entrance = queue.read_queue_nums == 0;
+            queue.perm |= if is_entrance { PERM_WRITE } else { PERM_READ | PERM_WRITE } as i32;
+        })
     }
 
     /// Forgets a topic, in one cluster or everywhere. A broker that still has it brings it back when it registers a
@@ -50,7 +54,15 @@ impl RouteTable {
     }
 
     fn change_queues(&mut self, broker_name: &str, mut change: impl FnMut(&mut QueueData)) -> usize {
-        let queues = self.topics.values_mut().filter_map(|queues| queues.get_mut(broker_name));
-        queues.map(&mut change).count()
+        let entrances = self.groups.iter().filter(|(_, group)| group.entrance_of.as_deref() == Some(broker_name));
+        let entrances: Vec<&String> = entrances.map(|(name, _)| name).collect();
+        let mut count = 0;
+        for queues in self.topics.values_mut() {
+            for name in &entrances {
+                queues.get_mut(*name).into_iter().for_each(&mut change);
+            }
+            count += queues.get_mut(broker_name).map(&mut change).into_iter().count();
+        }
+        count
     }
 }

@@ -85,6 +85,7 @@ fn registration(name: usize, addr: usize, id: i64, term: i64, timeout_s: u64, ch
         ha_addr: String::new(),
         timeout: Some(Duration::from_secs(timeout_s)),
         enable_acting_master: false,
+        entrance_of: None,
         channel,
         topics: TopicConfigTable {
             data_version: DataVersion { state_version: term, ..DataVersion::default() },

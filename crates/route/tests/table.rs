@@ -35,6 +35,7 @@ fn registration(addr: &str, id: i64, term: i64, topics: &[&str]) -> Registration
         ha_addr: format!("{addr}1"),
         timeout: None,
         enable_acting_master: false,
+        entrance_of: None,
         channel: 1,
         topics: TopicConfigTable { data_version, topic_config_table: topics.iter().map(config).collect() },
         topics_complete: false,
@@ -277,6 +278,35 @@ fn queries_see_what_was_registered() {
     };
     table.register_topic("made", vec![queue("broker-a"), queue("unknown")]).unwrap();
     assert_eq!(table.route("made").unwrap().queue_datas, [queue("broker-a")]);
+}
+
+#[test]
+fn an_entrance_is_in_routes_and_nowhere_else_and_loses_what_its_group_loses() {
+    let mut table = table();
+    register(&mut table, "a:1", 0, 1);
+    register(&mut table, "b:1", 1, 1);
+    let mut entrance = registration("b:1", 0, 1, &["T1"]);
+    entrance.broker.broker_name = "broker-a-node-2".into();
+    entrance.entrance_of = Some("broker-a".into());
+    entrance.topics_complete = true;
+    let config = entrance.topics.topic_config_table.get_mut("T1").unwrap();
+    (config.perm, config.read_queue_nums) = (2, 0);
+    table.register(entrance, NOW).unwrap();
+    let perms = |table: &RouteTable| {
+        let queues = table.route("T1").unwrap().queue_datas;
+        queues.into_iter().map(|queue| (queue.broker_name, queue.perm)).collect::<Vec<_>>()
+    };
+    let both = |group, entrance| vec![("broker-a".to_owned(), group), ("broker-a-node-2".to_owned(), entrance)];
+    assert_eq!(perms(&table), both(6, 2));
+    assert_eq!(ids(&table), [(0, "a:1".to_owned()), (1, "b:1".to_owned())], "the follower is still one");
+    let info = table.cluster_info();
+    assert_eq!(info.broker_addr_table.keys().collect::<Vec<_>>(), ["broker-a"]);
+    assert_eq!(info.cluster_addr_table["C"].len(), 1);
+    assert_eq!(table.system_topic_list().topic_list, ["C", "broker-a"]);
+    assert_eq!(table.wipe_write_perm("broker-a"), 2, "topics are counted once");
+    assert_eq!(perms(&table), both(4, 0));
+    table.add_write_perm("broker-a");
+    assert_eq!(perms(&table), both(6, 2));
 }
 
 #[test]

@@ -151,6 +151,8 @@ fn broker_settings(process: &ReplicaProcess, store_host: SocketAddr) -> BrokerSe
         auto_create_topic: true,
         auto_create_queues: 8,
         auto_create_group: true,
+        follower_writes: true,
+        route_age: timbermq_broker::ROUTE_AGE,
         hold_max: Duration::from_secs(15),
         follower_reads: true,
         memory_bytes: 32 << 10,

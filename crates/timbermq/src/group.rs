@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use timbermq_client::ClientError;
+use timbermq_client::{ClientError, is_entrance};
 use timbermq_remoting::body::{ConsumeOffset, ConsumerConnection, JsonBody, MessageQueue, ResetOffsetBody};
 use timbermq_remoting::header::ResetOffsetHeader;
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
@@ -283,7 +283,7 @@ async fn reset(session: &Session, format: Format, args: &ResetArgs) -> Result<()
     let mut rows = Rows::new(&["BROKER", "QUEUE", "OFFSET"]);
     let mut items = Vec::new();
     let route = session.client.route(topic).await.map_err(about_topic(topic))?;
-    for queues in &route.queue_datas {
+    for queues in route.queue_datas.iter().filter(|queues| !is_entrance(queues)) {
         let request = RemotingCommand::request(RequestCode::INVOKE_BROKER_TO_RESET_OFFSET).with_header(&header);
         let answer = session.client.call_broker(&queues.broker_name, request).await?;
         let done = ResetOffsetBody::from_json(&answer.body).map_err(|error| {

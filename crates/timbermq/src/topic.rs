@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use timbermq_client::{Client, TopicSettings};
+use timbermq_client::{Client, TopicSettings, is_entrance};
 use timbermq_remoting::body::{JsonBody, TopicConfig, TopicConfigTable, TopicList, TopicRouteData};
 use timbermq_remoting::{RemotingCommand, RequestCode};
 use timbermq_types::limits::QUEUES_MAX;
@@ -132,7 +132,7 @@ async fn show(session: &Session, format: Format, topic: &str) -> Result<(), Fail
     let mut rows = Rows::new(&["BROKER", "QUEUE", "FIRST", "NEXT", "MESSAGES", "LAST STORED"]);
     let mut items = Vec::new();
     let mut total = 0_i64;
-    for queues in &route.queue_datas {
+    for queues in route.queue_datas.iter().filter(|queues| !is_entrance(queues)) {
         let stats = session.client.topic_stats(&queues.broker_name, topic).await?;
         for (queue, bounds) in &stats.offset_table {
             let count = bounds.max_offset.saturating_sub(bounds.min_offset);
@@ -153,7 +153,8 @@ async fn show(session: &Session, format: Format, topic: &str) -> Result<(), Fail
     }
     let value = json!({"topic": topic, "messages": total, "route": route_json(&route), "queues": items});
     output::either(format, &value, || {
-        let perms: Vec<String> = route.queue_datas.iter().map(|queues| show_perm(queues.perm)).collect();
+        let own = route.queue_datas.iter().filter(|queues| !is_entrance(queues));
+        let perms: Vec<String> = own.map(|queues| show_perm(queues.perm)).collect();
         format!("{topic}: {} messages, permission {}\n\n{}", total, perms.join(", "), rows.render())
     })
 }

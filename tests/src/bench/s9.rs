@@ -50,6 +50,12 @@ pub struct Args {
     /// Without the stock Java client.
     #[arg(long)]
     own_only: bool,
+    /// Only this.
+    #[arg(long, value_enum)]
+    only: Option<Fault>,
+    /// A setting of the replicas, such as producer.follower_writes=false; may be given more than once.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
     /// Directory for data and logs.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -62,9 +68,11 @@ pub struct Args {
 }
 
 /// What happens to the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 enum Fault {
+    /// It is killed.
     Kill,
+    /// It is stopped, as a machine that hangs is, and goes on later.
     Pause,
 }
 
@@ -104,7 +112,8 @@ struct Seen {
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let (dir, temporary) = directory(args.dir.as_ref())?;
     let load_before = usage::load();
-    let mut cluster = Cluster::start(binary, &Options::in_dir(dir.join("cluster")))?;
+    let mut cluster =
+        Cluster::start(binary, &Options { settings: args.settings.clone(), ..Options::in_dir(dir.join("cluster")) })?;
     let admin = Admin::new(&cluster.namesrv())?;
     admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
     admin.create_topic(TOPIC, QUEUES)?;
@@ -112,7 +121,8 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     producers.wait_until_all_succeed_after(0.0, RECOVERY_MAX).context("before the first fault")?;
     let mut faults = Vec::new();
     for round in 1..=args.rounds {
-        for fault in [Fault::Kill, Fault::Pause] {
+        for fault in [Fault::Kill, Fault::Pause].into_iter().filter(|fault| args.only.is_none_or(|only| only == *fault))
+        {
             std::thread::sleep(QUIET);
             let at = strike(&mut cluster, &admin, &producers, fault)?;
             eprintln!("round {round} of {}, {fault:?}: all send again after {:.0} ms", args.rounds, at.1);
@@ -133,6 +143,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         let report = json!({
             "scenario": "s9",
             "rounds": args.rounds,
+            "settings": args.settings,
             "kill_ms": kill,
             "pause_ms": pause,
             "cut_ms": null,

@@ -282,6 +282,8 @@ async fn start_node(
         auto_create_topic: true,
         auto_create_queues: 8,
         auto_create_group: true,
+        follower_writes: true,
+        route_age: Duration::from_millis(300),
         hold_max: Duration::from_secs(20),
         follower_reads: true,
         memory_bytes: 1 << 30,

@@ -6,6 +6,27 @@ use super::headers;
 /// not name. Stock brokers do not send it, and without it registrations only add and change topics.
 pub const REGISTRATION_COMPLETE: &str = "topicTableComplete";
 
+/// Ext field of a registration (103) that says that the broker name is an entrance, see [`entrance_name`]; its value is the
+/// name of the broker group. Stock NameServers do not know it.
+pub const ENTRANCE_OF: &str = "entranceOf";
+
+/// What stands between the name of a group and the node id in the name of an entrance.
+const ENTRANCE_INFIX: &str = "-node-";
+
+/// The entrance of a follower: a broker name of its own under which a group's topics can be written and not read, so that
+/// clients that retry with another broker name find a replica that lives.
+#[must_use]
+pub fn entrance_name(group: &str, node: u64) -> String {
+    format!("{group}{ENTRANCE_INFIX}{node}")
+}
+
+/// The group that an entrance of this name leads to, if it is one's name.
+#[must_use]
+pub fn group_of_entrance(name: &str) -> Option<&str> {
+    let (group, node) = name.rsplit_once(ENTRANCE_INFIX)?;
+    node.parse::<u64>().is_ok().then_some(group)
+}
+
 headers! {
     /// Request header of 105.
     GetRouteInfoHeader {

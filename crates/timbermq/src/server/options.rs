@@ -82,6 +82,8 @@ pub(super) fn broker(settings: &ServerSettings, store_host: SocketAddr, data_dir
         auto_create_topic: settings.auto_create_topic,
         auto_create_queues: settings.auto_create_queues,
         auto_create_group: settings.auto_create_group,
+        follower_writes: settings.follower_writes,
+        route_age: timbermq_broker::ROUTE_AGE,
         hold_max: settings.hold_max,
         follower_reads: settings.follower_reads,
         memory_bytes: settings.memory_bytes,
