@@ -139,8 +139,9 @@ impl Client {
         let mut unknown = None;
         let mut silent: Option<String> = None;
         loop {
-            let left = self.left_until(deadline).unwrap_or(Duration::ZERO);
-            let error = match self.send_prepared(&prepared, left.min(attempt_max), silent.as_deref()).await {
+            let limit = self.left_until(deadline).unwrap_or(Duration::ZERO).min(attempt_max);
+            let began = self.now();
+            let error = match self.send_prepared(&prepared, limit, silent.as_deref()).await {
                 Ok(ack) => return Ok(ack),
                 Err(error) => error,
             };
@@ -151,7 +152,9 @@ impl Client {
                 return Err(if error.is_unknown() { error } else { unknown.unwrap_or(error) });
             }
             if let ClientError::Unknown { code, addr, .. } = &error {
-                silent = code.is_none().then(|| addr.clone());
+                // One that closes the connection may be back, or lead still; only one that lets time run out hangs.
+                let hangs = code.is_none() && self.now().since(began) >= limit;
+                silent = hangs.then(|| addr.clone());
                 unknown = Some(error);
             }
             attempt_max = later_max;
