@@ -383,9 +383,7 @@ impl Cluster {
     /// A disk refuses.
     pub fn free_disks(&mut self, nodes: &[usize]) -> Result<()> {
         for n in nodes {
-            if self.nodes[*n].disk.is_whole() {
-                self.nodes[*n].disk.free()?;
-            }
+            self.nodes[*n].disk.free()?;
             self.nodes[*n].may_stop -= 1;
             self.nodes[*n].excused_until = Some(Instant::now() + EXCUSED);
         }

@@ -28,6 +28,8 @@ pub struct Disk {
     is_mounted: bool,
     /// Whether a request has failed since it was mounted: then the file system may refuse all further ones.
     is_hurt: bool,
+    /// Whether it is to be full.
+    is_full: bool,
 }
 
 impl Disk {
@@ -47,7 +49,8 @@ impl Disk {
         std::fs::remove_file(&image)?;
         // While it is open this only marks it to go with whoever holds it last.
         run("losetup", &["--detach", &device])?;
-        let mut disk = Self { path: path.to_owned(), device: Some((device, held)), is_mounted: false, is_hurt: false };
+        let device = Some((device, held));
+        let mut disk = Self { path: path.to_owned(), device, is_mounted: false, is_hurt: false, is_full: false };
         disk.mount()?;
         Ok(disk)
     }
@@ -58,7 +61,7 @@ impl Disk {
     /// It cannot be made.
     pub fn plain(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path)?;
-        Ok(Self { path: path.to_owned(), device: None, is_mounted: true, is_hurt: false })
+        Ok(Self { path: path.to_owned(), device: None, is_mounted: true, is_hurt: false, is_full: false })
     }
 
     /// Whether it is there to be used.
@@ -105,16 +108,16 @@ impl Disk {
         capacity::limit(device, 0).context("repairing a device")
     }
 
-    /// Mounts it, with whatever it had when it was last written to.
+    /// Mounts it, with whatever it had when it was last written to, less what filled it up if it is not to be full any more:
+    /// it may not have worked when the space was given back, or the power cut may have undone that.
     ///
     /// # Errors
     /// The mount is refused.
     pub fn mount(&mut self) -> Result<()> {
-        if let (Some((device, _)), false) = (&self.device, self.is_mounted) {
-            run("mount", &["-t", "ext4", "-o", "errors=continue", device, &self.path.display().to_string()])?;
-        }
+        let (Some((device, _)), false) = (&self.device, self.is_mounted) else { return Ok(()) };
+        run("mount", &["-t", "ext4", "-o", "errors=continue", device, &self.path.display().to_string()])?;
         (self.is_mounted, self.is_hurt) = (true, false);
-        Ok(())
+        if self.is_full { Ok(()) } else { self.remove_filler() }
     }
 
     /// Cuts the power: everything that was not synced is gone, and each further access fails. Whoever uses the disk must
@@ -152,8 +155,9 @@ impl Disk {
     ///
     /// # Errors
     /// It is a plain directory, or something else than a lack of space stops it.
-    pub fn fill(&self) -> Result<u64> {
+    pub fn fill(&mut self) -> Result<u64> {
         anyhow::ensure!(self.device.is_some(), "a plain directory cannot be filled up");
+        self.is_full = true;
         let mut filler = File::create(self.path.join(FILLER))?;
         let (mut bytes, mut step) = (0, 64 << 20);
         while step >= 4096 {
@@ -167,11 +171,16 @@ impl Disk {
         Ok(bytes)
     }
 
-    /// Gives the space back.
+    /// Gives the space back, now or, if it does not work now, when it is mounted again.
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn free(&self) -> Result<()> {
+    pub fn free(&mut self) -> Result<()> {
+        self.is_full = false;
+        if self.is_whole() { self.remove_filler() } else { Ok(()) }
+    }
+
+    fn remove_filler(&self) -> Result<()> {
         match std::fs::remove_file(self.path.join(FILLER)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -279,5 +288,48 @@ mod shutdown {
         fn the_request_has_the_number_of_the_kernel() {
             assert_eq!(u64::from(super::SHUTDOWN), 0x8004_587d);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_filled_a_disk_goes_with_the_next_mount_if_it_did_not_go_before() {
+        if let Some(why) = missing() {
+            return eprintln!("skipped: {why}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = Disk::new(&dir.path().join("disk")).unwrap();
+        let filler = disk.path.join(FILLER);
+        // It does not work at the time.
+        disk.fill().unwrap();
+        rustix::fs::syncfs(File::open(&disk.path).unwrap()).unwrap();
+        disk.fail().unwrap();
+        disk.free().unwrap();
+        disk.repair().unwrap();
+        // Mounting what is mounted heals nothing.
+        disk.mount().unwrap();
+        assert!(!disk.is_whole());
+        disk.unmount().unwrap();
+        disk.mount().unwrap();
+        assert!(disk.is_whole() && !filler.exists());
+        // A power cut undoes it.
+        disk.fill().unwrap();
+        rustix::fs::syncfs(File::open(&disk.path).unwrap()).unwrap();
+        disk.free().unwrap();
+        disk.cut_power().unwrap();
+        disk.unmount().unwrap();
+        disk.mount().unwrap();
+        assert!(!filler.exists());
+        // What is to be full stays full.
+        disk.fill().unwrap();
+        rustix::fs::syncfs(File::open(&disk.path).unwrap()).unwrap();
+        disk.cut_power().unwrap();
+        disk.unmount().unwrap();
+        disk.mount().unwrap();
+        assert!(filler.exists());
+        disk.unmount().unwrap();
     }
 }

@@ -27,10 +27,8 @@ struct Owned {
 /// A group on a topic.
 #[derive(Debug, Default)]
 struct Group {
-    /// Times at which members came or went.
-    changes: Vec<Micros>,
-    /// Since when there are members, and until when.
-    joined: Vec<Micros>,
+    /// When which member came (true) or went.
+    changes: Vec<(Micros, Name, bool)>,
     owned: BTreeMap<u32, Vec<Owned>>,
     /// What each member owns at the moment.
     open: BTreeMap<Name, BTreeMap<u32, (Micros, u32)>>,
@@ -85,12 +83,11 @@ fn groups(evidence: &Evidence<'_>) -> BTreeMap<(Name, Name), Group> {
         match &operation.action {
             Action::Join { group, topic, broadcast: false, .. } => {
                 let state = groups.entry((*group, *topic)).or_default();
-                state.changes.push(operation.returned);
-                state.joined.push(operation.returned);
+                state.changes.push((operation.returned, member, true));
             }
             Action::Leave { group } => {
                 for (_, state) in groups.iter_mut().filter(|(key, _)| key.0 == *group) {
-                    state.changes.push(operation.invoke);
+                    state.changes.push((operation.invoke, member, false));
                     state.close(member, &BTreeSet::new(), operation.invoke);
                 }
             }
@@ -109,22 +106,39 @@ fn groups(evidence: &Evidence<'_>) -> BTreeMap<(Name, Name), Group> {
     groups
 }
 
-/// The spans in which the group must have come to rest.
+/// The spans in which the group has members and must have come to rest.
 fn quiet(evidence: &Evidence<'_>, state: &Group, faults: &[(Micros, Micros)]) -> Vec<(Micros, Micros)> {
     let mut disturbed: Vec<(Micros, Micros)> = faults.to_vec();
-    disturbed.extend(state.changes.iter().map(|change| (*change, *change)));
+    disturbed.extend(state.changes.iter().map(|(change, ..)| (*change, *change)));
     disturbed.sort_unstable();
-    let Some(first) = state.joined.iter().min() else { return Vec::new() };
+    let Some(first) = state.changes.iter().filter(|(.., came)| *came).map(|(at, ..)| *at).min() else {
+        return Vec::new();
+    };
     let mut spans = Vec::new();
-    let mut rest_from = *first;
+    let mut rest_from = first;
     for (from, to) in disturbed.into_iter().chain([(evidence.end, evidence.end)]) {
         let settled = rest_from.saturating_add(evidence.options.rebalance_within);
-        if settled < from {
+        if settled < from && has_members(state, settled) {
             spans.push((settled, from));
         }
         rest_from = rest_from.max(to);
     }
     spans
+}
+
+/// Whether somebody is in the group at `time`: queues of an empty group are nobody's.
+fn has_members(state: &Group, time: Micros) -> bool {
+    let mut changes: Vec<_> = state.changes.iter().filter(|(at, ..)| *at <= time).collect();
+    changes.sort_by_key(|(at, ..)| *at);
+    let mut members = BTreeSet::new();
+    for (_, member, came) in changes {
+        if *came {
+            members.insert(*member);
+        } else {
+            members.remove(member);
+        }
+    }
+    !members.is_empty()
 }
 
 fn judge(

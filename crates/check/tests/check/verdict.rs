@@ -344,6 +344,36 @@ fn every_time_at_which_two_own_a_queue_is_found() {
 }
 
 #[test]
+fn queues_of_a_group_without_members_are_nobodys() {
+    for (leaves, expected) in [(true, 0), (false, 1)] {
+        let mut history = sends(20, true);
+        let mut member = |at: u64, action: Action<String>| {
+            history.push_named(Operation::new("a".to_owned(), at, at, action));
+        };
+        let (group, topic) = ("g".to_owned(), "t".to_owned());
+        member(
+            0,
+            Action::Join {
+                group: group.clone(),
+                topic: topic.clone(),
+                broadcast: false,
+                tags: vec![],
+                from_first: true,
+                lock_client: None,
+            },
+        );
+        member(10, Action::Assign { group: group.clone(), topic: topic.clone(), queues: vec![0] });
+        if leaves {
+            member(300, Action::Leave { group });
+        } else {
+            member(300, Action::Assign { group, topic, queues: vec![] });
+        }
+        let report = check(&history, &Options { rebalance_within: 100, ..Options::default() });
+        assert_eq!(report.row(Id::new(13)).violations, expected, "{report}");
+    }
+}
+
+#[test]
 fn what_a_replica_lacked_in_an_earlier_pass_it_may_have_got_since() {
     let mut history = sends(20, true);
     let Action::Drain { pass, max, to, messages, .. } = &mut history.operations_mut().last_mut().unwrap().action else {
