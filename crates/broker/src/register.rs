@@ -71,14 +71,18 @@ async fn register(context: Arc<Context>, address: String) {
     if entrance::table(&context).is_none() {
         unregister_entrance(&context, &address).await;
     }
+    let mut leader = None;
     if let Some(request) = registration(&context) {
         let answer = context.namesrv.request(&address, request, REGISTER_TIMEOUT).await;
         let answer = accepted(&address, answer);
         let header = answer.and_then(|answer| answer.header::<RegisterBrokerResponseHeader>().ok());
-        let leader = header.and_then(|header| header.master_addr);
-        context.entrance.leader_named(&address, leader, context.env.mono());
+        leader = header.and_then(|header| header.master_addr).filter(|leader| !leader.is_empty());
+        context.entrance.leader_named(&address, leader.clone(), context.env.mono());
     }
-    if let Some(request) = entrance_registration(&context) {
+    // Where the leader is not known, a topic's route would be its entrances only, and consumers would give up their queues.
+    if leader.is_some()
+        && let Some(request) = entrance_registration(&context)
+    {
         context.entrance.set_at(&address, true);
         let answer = context.namesrv.request(&address, request, REGISTER_TIMEOUT).await;
         accepted(&address, answer);

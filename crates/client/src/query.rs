@@ -85,10 +85,12 @@ impl Client {
         let mut found = Vec::new();
         let route = self.route(topic).await?;
         let entrances: Vec<_> = route.queue_datas.iter().filter(|queues| is_entrance(queues)).collect();
-        for group in &route.broker_datas {
-            if entrances.iter().any(|entrance| entrance.broker_name == group.broker_name) {
-                continue;
-            }
+        let is_group = |name: &str| entrances.iter().all(|entrance| entrance.broker_name != name);
+        let groups: Vec<_> = route.broker_datas.iter().filter(|group| is_group(&group.broker_name)).collect();
+        if groups.is_empty() {
+            return Err(ClientError::refused(format!("no broker group of topic {topic} is known at the moment")));
+        }
+        for group in groups {
             let mut request = request.clone();
             request.ext.set(BROKER_NAME, &group.broker_name);
             let ask = Ask {
