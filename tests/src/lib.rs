@@ -2,7 +2,7 @@
 //!
 //! [`cluster`] runs the product's own binary as a NameServer and three replicas; [`driver`] runs stock clients through the
 //! driver protocol (`clients/PROTOCOL.md`); [`matrix`] is what every client must be able to do; [`failover`] kills leaders
-//! under load and judges what clients saw with the checkers of `timbermq-check`; [`bench`] measures.
+//! under load and judges what clients saw with the checkers of `timbermq-check`; [`mod@bench`] measures.
 
 pub mod admin;
 pub mod bench;

@@ -17,6 +17,7 @@ use timbermq_remoting::header::{
 };
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_transport::{Handler, Peer, Responder, Server, ServerOptions};
+use timbermq_types::UnixMillis;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -59,6 +60,11 @@ async fn node(
 
 /// A NameServer that gives topic T two queues at these addresses, and a client of it.
 async fn cluster(env: &Env, addrs: &[&Server]) -> (Client, Arc<Node>) {
+    cluster_named(env, addrs, "b", 6).await
+}
+
+/// The same with another broker name and permission.
+async fn cluster_named(env: &Env, addrs: &[&Server], name: &'static str, perm: i32) -> (Client, Arc<Node>) {
     let addrs: Vec<_> = addrs.iter().map(|server| server.addrs()[0].to_string()).collect();
     let (name_server, server) = node(env, move |_, request, responder| {
         if request.ext.get("topic").is_some_and(|topic| topic != "T") {
@@ -66,15 +72,15 @@ async fn cluster(env: &Env, addrs: &[&Server]) -> (Client, Arc<Node>) {
         }
         let route = TopicRouteData {
             broker_datas: vec![BrokerData {
-                broker_name: "b".into(),
+                broker_name: name.into(),
                 cluster: "C".into(),
                 broker_addrs: (0..).zip(addrs.clone()).collect(),
                 ..BrokerData::default()
             }],
             queue_datas: vec![QueueData {
-                broker_name: "b".into(),
-                perm: 6,
-                read_queue_nums: 2,
+                broker_name: name.into(),
+                perm,
+                read_queue_nums: if perm & 4 == 0 { 0 } else { 2 },
                 write_queue_nums: 2,
                 topic_sys_flag: 0,
             }],
@@ -385,4 +391,19 @@ async fn a_resend_begins_with_another_replica_than_the_one_that_said_nothing() {
     let (first, second) = (hangs.sends(), other.sends());
     assert_eq!((first.len(), second.len()), (1, 1));
     assert_eq!(unique_key(&first[0]), unique_key(&second[0]));
+}
+
+#[tokio::test]
+async fn a_query_without_a_group_to_ask_is_no_empty_answer() {
+    let env = timbermq_host::env();
+    let (node, server) = node(&env, answers(ResponseCode::QUERY_NOT_FOUND)).await;
+    let always = || UnixMillis(0)..=UnixMillis(u64::MAX >> 1);
+    // A NameServer that has not heard of the leader may know a follower's entrance already.
+    let (client, _) = cluster_named(&env, &[&server], "b-node-2", 2).await;
+    let error = client.query_by_key("T", "k", 1, always()).await.unwrap_err();
+    assert!(error.to_string().contains("no broker group of topic T"), "{error}");
+    assert_eq!(node.count(RequestCode::QUERY_MESSAGE), 0);
+    let (client, _) = cluster_named(&env, &[&server], "b", 6).await;
+    assert!(client.query_by_key("T", "k", 1, always()).await.unwrap().is_empty());
+    assert_eq!(node.count(RequestCode::QUERY_MESSAGE), 1);
 }

@@ -271,3 +271,33 @@ async fn the_entrance_of_a_follower_that_does_not_answer_is_closed_for_it() {
     assert_eq!(blocks(&names, "t").await, wanted(&followers, 6));
     eventually("closed", async || (blocks(&names, "t").await == wanted(&followers[1..], 6)).then_some(())).await;
 }
+
+#[tokio::test]
+async fn where_the_leader_is_not_known_there_is_no_entrance() {
+    let namesrv = name_server().await;
+    let address = namesrv.addr().to_string();
+    let group = group_with(&namesrv, |_| {}).await;
+    let followers = group.followers().await;
+    group.client().await.get(create_topic("t", "3", "6")).await;
+    let names = Client::new(&group.env, &address);
+    eventually("entrances", async || (blocks(&names, "t").await == wanted(&followers, 6)).then_some(())).await;
+    // The NameServer starts anew, and hears of everybody but the leader.
+    group.leader().await.broker.shutdown().await;
+    namesrv.shutdown(Duration::ZERO).await;
+    drop(namesrv);
+    let config = NamesrvConfig { listen: vec![address.clone()], ..NamesrvConfig::default() };
+    let _namesrv = NameServer::start(&group.env, config).await.unwrap();
+    let names = Client::new(&group.env, &address);
+    eventually("followers", async || {
+        let cluster = names.get(request(106, &[])).await;
+        let cluster = ClusterInfo::from_json(&cluster.body).unwrap();
+        let known = cluster.broker_addr_table.get(GROUP).map_or(0, |group| group.broker_addrs.len());
+        (known == followers.len()).then_some(())
+    })
+    .await;
+    // Each registers again and again; their third time at the latest they would have registered an entrance.
+    for _ in 0..10 {
+        assert_eq!(blocks(&names, "t").await, [], "a route of entrances only");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
