@@ -316,7 +316,7 @@ pub enum Action<N = Name> {
         /// The offset acknowledged; present exactly when the outcome is `ok`.
         #[serde(skip_serializing_if = "Option::is_none")]
         offset: Option<u64>,
-        /// How often the client may have sent it again by itself within this operation.
+        /// How often the client may have sent it again by itself within this operation, to whatever queue of the topic.
         #[serde(default, skip_serializing_if = "is_default")]
         resends: u32,
         /// Sent down one connection in the order of the numbers, and the sender relies on that order even where sends

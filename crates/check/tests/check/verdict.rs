@@ -344,6 +344,27 @@ fn every_time_at_which_two_own_a_queue_is_found() {
 }
 
 #[test]
+fn who_sends_again_by_itself_may_do_so_to_another_queue() {
+    for (resent, expected) in [(0, Verdict::Invalid), (1, Verdict::Valid)] {
+        let mut history = sends(20, true);
+        let mut number = None;
+        for operation in history.operations_mut() {
+            if let Action::Send { message, resends, .. } = &mut operation.action {
+                *resends = resent;
+                number = Some(*message);
+            }
+        }
+        let (observer, topic, messages) =
+            (history.name("observer"), history.name("t"), vec![Found::new(0, number.unwrap())]);
+        let drain = Action::Drain { pass: 0, topic, queue: 1, min: 0, max: 1, from: 0, to: 1, messages };
+        history.push(Operation::new(observer, 1_000_000, 1_000_010, drain));
+        let report = check(&history, &Options::default());
+        assert_eq!(report.row(Id::new(6)).verdict, expected, "{report}");
+        assert_eq!(report.row(Id::new(1)).verdict, Verdict::Valid, "{report}");
+    }
+}
+
+#[test]
 fn queues_of_a_group_without_members_are_nobodys() {
     for (leaves, expected) in [(true, 0), (false, 1)] {
         let mut history = sends(20, true);
