@@ -2,6 +2,7 @@
 //! beside other brokers.
 
 mod peers;
+mod product;
 mod s1;
 mod s9;
 
@@ -9,11 +10,22 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 use serde_json::Value;
+
+use crate::cluster::ended_within;
+
+/// The topic of the sending scenarios.
+const TOPIC: &str = "bench";
+/// Sends that are not measured, before each run.
+const WARMUP: Duration = Duration::from_secs(2);
+/// What a run of the bench's own program may take beyond its time: start, warm-up, last answers, end.
+const SLACK: Duration = Duration::from_secs(120);
+/// Pause after a run: what is still being written must not be another's burden.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What can be measured.
 #[derive(Clone, Debug, Subcommand)]
@@ -70,32 +82,64 @@ fn measured(command: &mut Command, limit: Duration) -> Result<Value> {
         // Nobody waits any more when the time was up.
         let _ = sender.send(last);
     });
-    let deadline = Instant::now() + limit;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("{program} did not end within {} s", limit.as_secs());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    if !ended_within(&mut child, limit)? {
+        child.kill()?;
+        child.wait()?;
+        bail!("{program} did not end within {} s", limit.as_secs());
+    }
+    let status = child.wait()?;
     ensure!(status.success(), "{program} failed ({status})");
     let last = receiver.recv_timeout(Duration::from_secs(5)).ok().flatten().unwrap_or_default();
     serde_json::from_str(&last).with_context(|| format!("{program} ended with {last:?}"))
 }
 
+/// How a run of the bench's own program is made.
+struct Pace {
+    /// Messages in flight.
+    window: usize,
+    connections: usize,
+    /// Bytes of a body.
+    size: usize,
+    warmup: Duration,
+    time: Duration,
+}
+
+/// A load on whoever is behind a NameServer and speaks the protocol, with the costs of these processes.
+fn load(bench: &Path, namesrv: &str, pids: &[u32]) -> Command {
+    let mut load = Command::new(bench);
+    load.args(["load", "--namesrv", namesrv, "--topic", TOPIC]);
+    for pid in pids {
+        load.args(["--pid", &pid.to_string()]);
+    }
+    load
+}
+
+/// Runs a load, on a broker or on the skeleton. Its figures; something was acknowledged.
+fn paced(command: &mut Command, pace: &Pace, slack: Duration) -> Result<Value> {
+    let Pace { window, connections, size, warmup, time } = pace;
+    command
+        .arg("--json")
+        .args(["--window", &window.to_string()])
+        .args(["--connections", &connections.to_string()])
+        .args(["--size", &size.to_string()])
+        .args(["--warmup", &format!("{}ms", warmup.as_millis())])
+        .args(["--time", &format!("{}ms", time.as_millis())]);
+    let figures = measured(command, *warmup + *time + slack)?;
+    ensure!(figures["publishRate"].as_f64().is_some_and(|rate| rate > 0.0), "nothing was acknowledged: {figures}");
+    Ok(figures)
+}
+
+/// A shell that does this.
+#[cfg(test)]
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
 
     #[test]
     fn the_last_line_counts_and_an_end_that_does_not_come_is_made() {

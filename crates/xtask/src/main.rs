@@ -77,7 +77,7 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "measure, beside the least that a replicated log could cost",
         usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
-                bench s9 [--rounds N] [--own-only] [--dir DIR] [--record] |\n       \
+                bench s9 [--rounds N] [--own-only] [--only kill|pause] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench peers [--scenario s1|s2] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--dir DIR] [--record] |\n       \
                 bench load|skeleton|calibrate ARGS...",
         details: "  s1               durable sends to three replicas, and the same load on the skeleton, A B A B\n  \
@@ -88,6 +88,8 @@ const TASKS: &[Task] = &[
                   s9               the leader is killed, and paused: when sends succeed again, of our own and the stock Java client\n  \
                   --rounds N       how often; 20 unless given\n  \
                   --own-only       without the stock client\n  \
+                  --only kill      the leader is only killed, or only paused\n  \
+                  --set KEY=VALUE  a setting of the replicas; of s1 and peers, too\n  \
                   peers            other brokers in the same run, A B A B; installed first. 5 s a run unless given\n  \
                   --scenario s1    s1: ours waits for a majority's disks; s2: for its page cache, beside peers that do no more\n  \
                   --only NAMES     these alone: rocketmq-controller-sync, rocketmq-dledger, rocketmq-async-master, kafka-flush,\n  \

@@ -20,26 +20,19 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use timbermq_bench::usage;
 
-use super::{directory, measured, version_of};
-use crate::admin::Admin;
-use crate::cluster::{Cluster, Options};
+use super::product::{FILL, Product};
+use super::{Pace, SETTLE, TOPIC, WARMUP, directory, load, paced, version_of};
 use program::Program;
 use row::{Outcome, Pair};
 use servers::Servers;
 
-/// The topic.
-const TOPIC: &str = "bench";
-/// Sends that are not measured, before each run.
-const WARMUP: Duration = Duration::from_secs(2);
 /// Window and time of the load that a peer gets first: a virtual machine compiles what is used often.
 const FIRST_WINDOW: usize = 1024;
 const FIRST: Duration = Duration::from_secs(8);
 /// How often that is tried until no send fails: replicas may still be joining.
 const FIRST_TRIES: u32 = 5;
 /// What a run may take beyond its time: start, last answers, end.
-const SLACK: Duration = Duration::from_secs(60);
-/// Pause after a run: what is still being written must not be another's burden.
-const SETTLE: Duration = Duration::from_secs(1);
+const RUN_SLACK: Duration = Duration::from_secs(60);
 /// What has to be free on the disk before each pair: peers keep what they are sent.
 const DISK_FREE_MIN: u64 = 8 << 30;
 
@@ -218,32 +211,19 @@ impl Running {
     ) -> Result<Value> {
         self.servers.ensure_alive()?;
         match &mut self.load {
-            Load::Own { namesrv } => own_load(ground, namesrv, &self.servers.pids(), window, warmup, time, dir),
+            Load::Own { namesrv } => {
+                let mut load = load(&ground.bench, namesrv, &self.servers.pids());
+                own_load(load.arg("--dir").arg(dir), ground, window, warmup, time)
+            }
             Load::Official(program) => program.run(&self.servers.pids(), window, warmup, time, ground.size, dir),
         }
     }
 }
 
 /// One run of our own load.
-fn own_load(
-    ground: &Ground,
-    namesrv: &str,
-    pids: &[u32],
-    window: usize,
-    warmup: Duration,
-    time: Duration,
-    dir: &Path,
-) -> Result<Value> {
-    let mut load = Command::new(&ground.bench);
-    load.args(["load", "--json", "--quiet", "--namesrv", namesrv, "--topic", TOPIC, "--connections", "1"]);
-    load.args(["--window", &window.to_string(), "--size", &ground.size.to_string()]);
-    load.args(["--warmup", &format!("{}ms", warmup.as_millis()), "--time", &format!("{}ms", time.as_millis())]);
-    for pid in pids {
-        load.args(["--pid", &pid.to_string()]);
-    }
-    let figures = measured(load.arg("--dir").arg(dir), warmup + time + SLACK)?;
-    ensure!(figures["publishRate"].as_f64().is_some_and(|rate| rate > 0.0), "nothing was acknowledged: {figures}");
-    Ok(figures)
+fn own_load(load: &mut Command, ground: &Ground, window: usize, warmup: Duration, time: Duration) -> Result<Value> {
+    let pace = Pace { window, connections: 1, size: ground.size, warmup, time };
+    paced(load.arg("--quiet"), &pace, RUN_SLACK)
 }
 
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
@@ -257,7 +237,9 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         bench: args.bench.clone(),
         size: args.size,
     };
-    let mut product = Product::start(binary, args, dir.join("product"))?;
+    let durability = args.scenario.setting();
+    let mut product = Product::start(binary, &args.bench, durability, &args.set, args.size, dir.join("product"))?;
+    let settings = product.settings.clone();
     let version = version_of(binary)?;
     let mut outcomes = Vec::new();
     for peer in &chosen {
@@ -270,7 +252,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         println!("{}", row::told(&row));
         outcomes.push((outcome, row));
     }
-    product.cluster.stop().context("stopping the cluster")?;
+    product.stop()?;
     drop(temporary);
     if args.json {
         let report = json!({
@@ -280,9 +262,10 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
             "pairs": args.pairs,
             "seconds": args.seconds,
             "warmup_seconds": WARMUP.as_secs(),
+            "fill_seconds": FILL.as_secs(),
             "connections": 1,
             "message_size": args.size,
-            "settings": product.settings,
+            "settings": settings,
             "peers": outcomes.iter().map(|(_, row)| row).collect::<Vec<_>>(),
             "runs": outcomes.iter().flat_map(|(outcome, _)| outcome.runs()).collect::<Vec<_>>(),
             "machine": usage::machine(),
@@ -307,37 +290,6 @@ fn chosen(args: &Args) -> Result<Vec<&'static Peer>> {
     chosen.retain(|peer| args.scenario.includes(peer) && (args.only.is_empty() || is_named(peer)));
     ensure!(!chosen.is_empty(), "none of these peers belongs to {}", args.scenario.name());
     Ok(chosen)
-}
-
-/// The product, which serves all the time.
-struct Product {
-    cluster: Cluster,
-    settings: Vec<String>,
-}
-
-impl Product {
-    fn start(binary: &Path, args: &Args, dir: PathBuf) -> Result<Self> {
-        let settings: Vec<String> = [
-            format!("group.durability={}", args.scenario.setting()),
-            // So that the disk does not fill, and segments are used again as they are in a broker that has run for long.
-            "retention.bytes=1GiB".to_owned(),
-            "retention.step_bytes=128MiB".to_owned(),
-        ]
-        .into_iter()
-        .chain(args.set.iter().cloned())
-        .collect();
-        let options = Options { settings: settings.clone(), ..Options::in_dir(dir) };
-        let cluster = Cluster::start(binary, &options)?;
-        let admin = Admin::new(&cluster.namesrv())?;
-        admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
-        admin.create_topic(TOPIC, 1)?;
-        Ok(Self { cluster, settings })
-    }
-
-    fn measure(&mut self, ground: &Ground, window: usize, time: Duration, dir: &Path) -> Result<Value> {
-        self.cluster.ensure_alive()?;
-        own_load(ground, &self.cluster.namesrv(), &self.cluster.pids(), window, WARMUP, time, dir)
-    }
 }
 
 /// All pairs with one peer, whose own files are in `data`. What goes wrong with the peer ends its pairs and is told; an
@@ -367,7 +319,7 @@ fn beside(
                     eprintln!("{}: pair {number} of {}, {window} in flight", peer.name, args.pairs);
                     let time = Duration::from_secs(args.seconds.into());
                     interrupt::check()?;
-                    let ours = product.measure(ground, window, time, dir)?;
+                    let ours = own_load(&mut product.load(&ground.bench, dir)?, ground, window, WARMUP, time)?;
                     std::thread::sleep(SETTLE);
                     let theirs = enough_disk(dir).and_then(|()| running.measure(ground, window, WARMUP, time, dir));
                     std::thread::sleep(SETTLE);

@@ -4,28 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
 use timbermq_bench::usage;
 
-use super::{directory, measured, version_of};
-use crate::admin::Admin;
-use crate::cluster::{Cluster, Options};
+use super::product::{FILL, Product};
+use super::{Pace, SETTLE, SLACK, WARMUP, directory, measured, paced, version_of};
 
-/// The topic.
-const TOPIC: &str = "bench";
-/// Sends that are not measured, before each run.
-const WARMUP: Duration = Duration::from_secs(2);
-/// Load before the first run: the files of a broker that has run for long have been used before, and are used again.
-const FILL: Duration = Duration::from_secs(30);
-/// Messages in flight meanwhile.
-const FILL_WINDOW: usize = 1024;
-/// What a run may take beyond its time: start, warm-up, last answers, end.
-const SLACK: Duration = Duration::from_secs(120);
-/// Pause after a run: what is still being written must not be another's burden.
-const SETTLE: Duration = Duration::from_secs(1);
 /// How far a probe of the machine may move between beginning and end.
 const SAME_MACHINE: f64 = 1.25;
 
@@ -65,12 +52,6 @@ pub struct Args {
     /// Print one JSON object on the last line.
     #[arg(long)]
     json: bool,
-}
-
-impl Args {
-    fn time(&self) -> Duration {
-        Duration::from_secs(self.seconds.into())
-    }
 }
 
 /// What an acknowledgement means.
@@ -120,48 +101,24 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let workload = format!("max-rate-1-topic-1-partition-1p-1c-{}b-{letter}", args.size);
     let load_before = usage::load();
     let first = calibrate(args, &dir)?;
-    let options = Options {
-        settings: [
-            format!("group.durability={}", args.durability.setting()),
-            // So that the disk does not fill, and segments are used again before the first run.
-            "log.segment_bytes=256MiB".to_owned(),
-            "retention.bytes=512MiB".to_owned(),
-            "retention.step_bytes=64MiB".to_owned(),
-        ]
-        .into_iter()
-        .chain(args.set.iter().cloned())
-        .collect(),
-        ..Options::in_dir(dir.join("cluster"))
-    };
-    let mut cluster = Cluster::start(binary, &options)?;
-    let admin = Admin::new(&cluster.namesrv())?;
-    admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
-    admin.create_topic(TOPIC, 1)?;
+    let durability = args.durability.setting();
+    let mut product = Product::start(binary, &args.bench, durability, &args.set, args.size, dir.join("cluster"))?;
+    let settings = product.settings.clone();
     let version = version_of(binary)?;
-    eprintln!("filling the log");
-    let mut fill = Command::new(&args.bench);
-    fill.args(["load", "--namesrv", &cluster.namesrv(), "--topic", TOPIC]);
-    run(&mut fill, args, FILL, FILL_WINDOW, "fill")?;
     let mut pairs = Vec::new();
     for number in 1..=args.pairs {
         for &window in &args.windows {
             eprintln!("pair {number} of {}, {window} in flight: product", args.pairs);
-            cluster.ensure_alive()?;
-            let mut load = Command::new(&args.bench);
-            load.args(["load", "--namesrv", &cluster.namesrv(), "--topic", TOPIC, "--system", &version]);
-            for pid in cluster.pids() {
-                load.args(["--pid", &pid.to_string()]);
-            }
-            let product = run(load.arg("--dir").arg(&dir), args, args.time(), window, &workload)?;
+            let mut load = product.load(&args.bench, &dir)?;
+            let figures = run(load.args(["--system", &version]), args, window, &workload)?;
             eprintln!("pair {number} of {}, {window} in flight: skeleton", args.pairs);
             let mut skeleton = Command::new(&args.bench);
             skeleton.args(["skeleton", "--sync", args.durability.sync(), "--dir"]).arg(dir.join("skeleton"));
-            let skeleton = run(&mut skeleton, args, args.time(), window, &format!("skeleton-{letter}"))?;
-            pairs.push(Pair { window, product, skeleton });
+            let skeleton = run(&mut skeleton, args, window, &format!("skeleton-{letter}"))?;
+            pairs.push(Pair { window, product: figures, skeleton });
         }
     }
-    cluster.ensure_alive()?;
-    cluster.stop().context("stopping the cluster")?;
+    product.stop()?;
     let last = calibrate(args, &dir)?;
     drop(temporary);
     let rows: Vec<Value> = args.windows.iter().map(|window| row(*window, &pairs)).collect();
@@ -184,7 +141,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
             "fill_seconds": FILL.as_secs(),
             "connections": args.connections,
             "message_size": args.size,
-            "settings": options.settings,
+            "settings": settings,
             "windows": rows,
             "runs": pairs.iter().map(Pair::to_json).collect::<Vec<_>>(),
             "calibration": { "first": first, "last": last, "changed": changed },
@@ -202,17 +159,10 @@ fn calibrate(args: &Args, dir: &Path) -> Result<Value> {
     measured(command.arg("calibrate").arg("--dir").arg(dir.join("calibrate")), SLACK)
 }
 
-fn run(command: &mut Command, args: &Args, time: Duration, window: usize, workload: &str) -> Result<Value> {
-    let connections = args.connections.min(window);
-    command
-        .args(["--json", "--workload", workload])
-        .args(["--window", &window.to_string()])
-        .args(["--connections", &connections.to_string()])
-        .args(["--size", &args.size.to_string()])
-        .args(["--time", &format!("{}s", time.as_secs())])
-        .args(["--warmup", &format!("{}s", WARMUP.as_secs())]);
-    let figures = measured(command, time + SLACK)?;
-    ensure!(figures["publishRate"].as_f64().is_some_and(|rate| rate > 0.0), "nothing was acknowledged: {figures}");
+fn run(command: &mut Command, args: &Args, window: usize, workload: &str) -> Result<Value> {
+    let (connections, time) = (args.connections.min(window), Duration::from_secs(args.seconds.into()));
+    let pace = Pace { window, connections, size: args.size, warmup: WARMUP, time };
+    let figures = paced(command.args(["--workload", workload]), &pace, SLACK)?;
     std::thread::sleep(SETTLE);
     Ok(figures)
 }

@@ -55,16 +55,27 @@ fn wanted(followers: &[&Node], perm: i32) -> Vec<(String, i32, i32, i32)> {
     all
 }
 
+/// A NameServer, a group of three, and who asks the NameServer.
+async fn started(adjust: impl Fn(&mut BrokerSettings)) -> (NameServer, Group, Client) {
+    let namesrv = name_server().await;
+    let group = group_with(&namesrv, adjust).await;
+    let names = Client::new(&group.env, &namesrv.addr().to_string());
+    (namesrv, group, names)
+}
+
+/// Waits until topic `t` has the entrances of these followers.
+async fn entrances(names: &Client, followers: &[&Node]) {
+    eventually("entrances", async || (blocks(names, "t").await == wanted(followers, 6)).then_some(())).await;
+}
+
 #[tokio::test]
 async fn followers_can_be_written_under_names_of_their_own() {
-    let namesrv = name_server().await;
-    let group = group_with(&namesrv, |_| {}).await;
-    let names = Client::new(&group.env, &namesrv.addr().to_string());
+    let (_namesrv, group, names) = started(|_| {}).await;
     let followers = group.followers().await;
     let client = group.client().await;
     client.get(create_topic("t", "3", "6")).await;
     client.get(create_topic("u", "3", "6")).await;
-    eventually("entrances", async || (blocks(&names, "t").await == wanted(&followers, 6)).then_some(())).await;
+    entrances(&names, &followers).await;
     for follower in &followers {
         assert_eq!(address(&names, "t", &entrance_of(follower)).await.as_ref(), Some(&follower.addr));
         let answer = group.client_of(follower).get(send("t", 2, "by the entrance")).await;
@@ -100,12 +111,10 @@ async fn followers_can_be_written_under_names_of_their_own() {
 
 #[tokio::test]
 async fn a_takeover_closes_the_new_leaders_entrance_and_the_other_leads_to_it() {
-    let namesrv = name_server().await;
-    let group = group_with(&namesrv, |_| {}).await;
-    let names = Client::new(&group.env, &namesrv.addr().to_string());
+    let (_namesrv, group, names) = started(|_| {}).await;
     group.client().await.get(create_topic("t", "3", "6")).await;
     let followers = group.followers().await;
-    eventually("entrances", async || (blocks(&names, "t").await == wanted(&followers, 6)).then_some(())).await;
+    entrances(&names, &followers).await;
     let old = group.leader().await;
     old.broker.shutdown().await;
     // The group has a leader as before, and nobody can reach it: what a follower sees just after a death. It does not give
@@ -131,9 +140,7 @@ async fn a_takeover_closes_the_new_leaders_entrance_and_the_other_leads_to_it() 
 
 #[tokio::test]
 async fn entrances_can_be_switched_off() {
-    let namesrv = name_server().await;
-    let group = group_with(&namesrv, |settings| settings.follower_writes = false).await;
-    let names = Client::new(&group.env, &namesrv.addr().to_string());
+    let (_namesrv, group, names) = started(|settings| settings.follower_writes = false).await;
     group.client().await.get(create_topic("t", "3", "6")).await;
     eventually("the topic", async || (!blocks(&names, "t").await.is_empty()).then_some(())).await;
     group.agree().await;
@@ -143,12 +150,10 @@ async fn entrances_can_be_switched_off() {
 
 #[tokio::test]
 async fn a_follower_that_is_alone_is_no_entrance() {
-    let namesrv = name_server().await;
-    let group = group_with(&namesrv, |_| {}).await;
-    let names = Client::new(&group.env, &namesrv.addr().to_string());
+    let (_namesrv, group, names) = started(|_| {}).await;
     group.client().await.get(create_topic("t", "3", "6")).await;
     let followers = group.followers().await;
-    eventually("entrances", async || (blocks(&names, "t").await == wanted(&followers, 6)).then_some(())).await;
+    entrances(&names, &followers).await;
     let alone = followers[0];
     for node in group.nodes.iter().filter(|node| node.addr != alone.addr) {
         node.broker.shutdown().await;
@@ -184,15 +189,13 @@ fn named(mut request: RemotingCommand, name: &str) -> RemotingCommand {
 
 #[tokio::test]
 async fn who_asks_every_name_hears_the_leader_once() {
-    let namesrv = name_server().await;
-    let group = group_with(&namesrv, |_| {}).await;
-    let names = Client::new(&group.env, &namesrv.addr().to_string());
+    let (_namesrv, group, names) = started(|_| {}).await;
     let client = group.client().await;
     client.get(create_topic("t", "3", "6")).await;
     client.get(send_of("t", 0, "1", &[("KEYS", "blue")])).await;
     client.get(heartbeat("c", &[], &[("g", "t", "*")])).await;
     let followers = group.followers().await;
-    eventually("entrances", async || (blocks(&names, "t").await == wanted(&followers, 6)).then_some(())).await;
+    entrances(&names, &followers).await;
     let (queries, resets) = eventually("one answer", async || {
         let (mut queries, mut resets) = (Vec::new(), Vec::new());
         for broker in route(&names, "t").await.broker_datas {
@@ -244,12 +247,10 @@ async fn members_are_who_the_leader_knows() {
 
 #[tokio::test]
 async fn the_entrance_of_a_follower_that_does_not_answer_is_closed_for_it() {
-    let namesrv = name_server().await;
-    let group = group_with(&namesrv, |settings| settings.register_interval = Duration::from_secs(60)).await;
-    let names = Client::new(&group.env, &namesrv.addr().to_string());
+    let (_namesrv, group, names) = started(|settings| settings.register_interval = Duration::from_secs(60)).await;
     group.client().await.get(create_topic("t", "3", "6")).await;
     let followers = group.followers().await;
-    eventually("entrances", async || (blocks(&names, "t").await == wanted(&followers, 6)).then_some(())).await;
+    entrances(&names, &followers).await;
     followers[0].broker.shutdown().await;
     // What a NameServer goes on saying of a machine that has lost its power.
     let mut stale = request(103, &[("brokerName", &entrance_of(followers[0])), ("brokerAddr", &followers[0].addr)]);
@@ -274,13 +275,11 @@ async fn the_entrance_of_a_follower_that_does_not_answer_is_closed_for_it() {
 
 #[tokio::test]
 async fn where_the_leader_is_not_known_there_is_no_entrance() {
-    let namesrv = name_server().await;
+    let (namesrv, group, names) = started(|_| {}).await;
     let address = namesrv.addr().to_string();
-    let group = group_with(&namesrv, |_| {}).await;
     let followers = group.followers().await;
     group.client().await.get(create_topic("t", "3", "6")).await;
-    let names = Client::new(&group.env, &address);
-    eventually("entrances", async || (blocks(&names, "t").await == wanted(&followers, 6)).then_some(())).await;
+    entrances(&names, &followers).await;
     // The NameServer starts anew, and hears of everybody but the leader.
     group.leader().await.broker.shutdown().await;
     namesrv.shutdown(Duration::ZERO).await;

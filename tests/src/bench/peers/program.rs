@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use timbermq_bench::usage::{self, Snapshot, Usage, Watched};
 
-use super::SLACK;
+use super::RUN_SLACK;
 use crate::cluster::{ended_within, tail};
 
 /// How long a program may take until its client is connected and its topic made.
@@ -68,11 +68,11 @@ impl Program {
         writeln!(stdin, "{window} {} {}", warmup.as_millis(), time.as_millis())?;
         stdin.flush()?;
         let watched = Watched { servers: servers.to_vec(), dir: Some(dir.to_owned()), client: Some(self.child.id()) };
-        self.expect("begin", warmup + SLACK)?;
+        self.expect("begin", warmup + RUN_SLACK)?;
         let before = Snapshot::take(&watched);
-        self.expect("measured", time + SLACK)?;
+        self.expect("measured", time + RUN_SLACK)?;
         let usage = Usage::between(&before, &Snapshot::take(&watched));
-        let told = self.expect("end", SLACK)?;
+        let told = self.expect("end", RUN_SLACK)?;
         figures(&told, &usage, window, size, time)
     }
 

@@ -118,13 +118,8 @@ impl Drop for Servers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::shell;
     use super::*;
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
 
     #[test]
     fn a_process_that_ends_by_itself_is_noticed_with_what_it_said() {
