@@ -282,7 +282,8 @@ impl Context {
     }
 }
 
-fn not_proposed(error: ProposeError) -> Failure {
+/// What it means to a client that its command has no reply.
+pub(crate) fn not_proposed(error: ProposeError) -> Failure {
     match error {
         ProposeError::NotLeader { .. } => Failure::NoLeader,
         ProposeError::NoQuorum => Failure::NoQuorum,

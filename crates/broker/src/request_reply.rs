@@ -43,7 +43,7 @@ pub(crate) async fn reply(context: &Context, call: &Call) -> Result<RemotingComm
         batch_uniq_id: None,
         recall_handle: None,
     };
-    Ok(send::acknowledge(call, &header))
+    Ok(send::acknowledge(&call.request, &header))
 }
 
 fn push(context: &Context, call: &Call, header: SendMessageHeader) -> Result<(i32, RemotingCommand), Failure> {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use timbermq_bugs::{Bug, planted};
 use timbermq_machine::{Proposal, PutTopic, Refusal, Reply};
 use timbermq_record::{MessageId, Properties, join_message_ids, property};
-use timbermq_remoting::RemotingCommand;
 use timbermq_remoting::header::{SendMessageHeader, SendMessageResponseHeader};
+use timbermq_remoting::{RemotingCommand, ResponseCode};
 use timbermq_types::{GroupName, PERM_INHERIT, QueueId, TopicConfig, TopicName, perm};
 
 use crate::context::{Call, Context, topic_name};
@@ -18,10 +18,7 @@ use crate::system;
 /// Serves a send.
 pub(crate) async fn send(context: &Context, call: &Call) -> Result<RemotingCommand, Failure> {
     let mut header = SendMessageHeader::decode_for(call.request.request_code(), &call.request.ext)?;
-    let mut topic = topic_name(&header.topic)?;
-    if system::WRITE_PROTECTED.contains(&topic.as_str()) {
-        return Err(Failure::NotPermitted(format!("sending message to topic[{topic}] is forbidden")));
-    }
+    let mut topic = target(&header)?;
     if topic.is_retry() {
         topic = retry_or_dead(context, &topic, &mut header).await?;
     }
@@ -29,9 +26,89 @@ pub(crate) async fn send(context: &Context, call: &Call) -> Result<RemotingComma
         Some(config) => config,
         None => auto_create(context, &topic, &header).await?,
     };
-    let queue = choose_queue(context, &config, header.queue_id)?;
-    let records = make(context, call, &header, &call.request.body, &topic, queue)?;
-    store(context, call, records, &topic, queue, &header.properties).await
+    let (records, sent) = prepare(context, call, &header, &config)?;
+    let reply = if planted(Bug::BatchSplit) {
+        propose_one_by_one(context, records).await?
+    } else {
+        context.propose(proposal(records)?).await?
+    };
+    sent.answer(context, &call.request, reply)
+}
+
+/// What is to be stored for a send that needs nothing else first, as most: the topic exists. `None` for all others.
+pub(crate) fn ready(context: &Context, call: &Call) -> Result<Option<(Proposal, Sent)>, Failure> {
+    let header = SendMessageHeader::decode_for(call.request.request_code(), &call.request.ext)?;
+    let topic = target(&header)?;
+    if topic.is_retry() || planted(Bug::BatchSplit) {
+        return Ok(None);
+    }
+    let Some(config) = context.view().topic(topic.as_str()) else { return Ok(None) };
+    let (records, sent) = prepare(context, call, &header, &config)?;
+    Ok(Some((proposal(records)?, sent)))
+}
+
+/// The topic a send names.
+fn target(header: &SendMessageHeader) -> Result<TopicName, Failure> {
+    let topic = topic_name(&header.topic)?;
+    if system::WRITE_PROTECTED.contains(&topic.as_str()) {
+        return Err(Failure::NotPermitted(format!("sending message to topic[{topic}] is forbidden")));
+    }
+    Ok(topic)
+}
+
+/// The records of a send to the topic of `config`, and what its answer will need.
+fn prepare(
+    context: &Context,
+    call: &Call,
+    header: &SendMessageHeader,
+    config: &Arc<TopicConfig>,
+) -> Result<(Bytes, Sent), Failure> {
+    let queue = choose_queue(context, config, header.queue_id)?;
+    let records = make(context, call, header, &call.request.body, &config.name, queue)?;
+    let unique_key = Properties::new(&header.properties).unique_key().map(str::to_owned);
+    Ok((records, Sent { topic: Arc::clone(config), queue, unique_key }))
+}
+
+fn proposal(records: Bytes) -> Result<Proposal, Failure> {
+    Proposal::send(records).map_err(|error| Failure::MessageIllegal(error.to_string()))
+}
+
+/// A send on its way.
+pub(crate) struct Sent {
+    topic: Arc<TopicConfig>,
+    queue: QueueId,
+    unique_key: Option<String>,
+}
+
+impl Sent {
+    /// The producer's answer to what applying gave.
+    pub(crate) fn answer(
+        self,
+        context: &Context,
+        request: &RemotingCommand,
+        reply: Reply,
+    ) -> Result<RemotingCommand, Failure> {
+        let wire_queue = i32::try_from(self.queue.0).unwrap_or(i32::MAX);
+        match reply {
+            Reply::Sent { queue_offset, positions, .. } => {
+                let id = |position: &timbermq_types::LogPosition| {
+                    MessageId::new(context.settings.store_host, i64::try_from(position.0).unwrap_or(i64::MAX))
+                };
+                let header = SendMessageResponseHeader {
+                    msg_id: join_message_ids(positions.iter().map(id)),
+                    queue_id: wire_queue,
+                    queue_offset: i64::try_from(queue_offset.0).unwrap_or(i64::MAX),
+                    transaction_id: self.unique_key,
+                    batch_uniq_id: None,
+                    recall_handle: None,
+                };
+                Ok(acknowledge(request, &header))
+            }
+            Reply::Refused(Refusal::QueueOutOfRange) => Err(queue_missing(context, &self.topic.name, wire_queue)),
+            Reply::Refused(refusal) => Err(Failure::refused(refusal, self.topic.name.as_str(), wire_queue)),
+            other => Err(Failure::Internal(format!("a send was answered by {other:?}"))),
+        }
+    }
 }
 
 /// Builds the records of a message that `call` carries.
@@ -52,53 +129,12 @@ pub(crate) fn make(
     draft(header, body, topic, queue, &origin, || context.fresh_key())
 }
 
-/// Proposes the records and turns the reply into the producer's answer.
-async fn store(
-    context: &Context,
-    call: &Call,
-    records: Bytes,
-    topic: &TopicName,
-    queue: QueueId,
-    properties: &str,
-) -> Result<RemotingCommand, Failure> {
-    let wire_queue = i32::try_from(queue.0).unwrap_or(i32::MAX);
-    let reply = if planted(Bug::BatchSplit) {
-        propose_one_by_one(context, records).await?
-    } else {
-        propose(context, records).await?
-    };
-    match reply {
-        Reply::Sent { queue_offset, positions, .. } => {
-            let id = |position: &timbermq_types::LogPosition| {
-                MessageId::new(context.settings.store_host, i64::try_from(position.0).unwrap_or(i64::MAX))
-            };
-            let header = SendMessageResponseHeader {
-                msg_id: join_message_ids(positions.iter().map(id)),
-                queue_id: wire_queue,
-                queue_offset: i64::try_from(queue_offset.0).unwrap_or(i64::MAX),
-                transaction_id: Properties::new(properties).unique_key().map(str::to_owned),
-                batch_uniq_id: None,
-                recall_handle: None,
-            };
-            Ok(acknowledge(call, &header))
-        }
-        Reply::Refused(Refusal::QueueOutOfRange) => Err(queue_missing(context, topic, wire_queue)),
-        Reply::Refused(refusal) => Err(Failure::refused(refusal, topic.as_str(), wire_queue)),
-        other => Err(Failure::Internal(format!("a send was answered by {other:?}"))),
-    }
-}
-
-async fn propose(context: &Context, records: Bytes) -> Result<Reply, Failure> {
-    let proposal = Proposal::send(records).map_err(|error| Failure::MessageIllegal(error.to_string()))?;
-    context.propose(proposal).await
-}
-
 /// What [`Bug::BatchSplit`] does. The answer is as if the messages had been stored together.
 async fn propose_one_by_one(context: &Context, mut records: Bytes) -> Result<Reply, Failure> {
     let mut answered = None;
     while !records.is_empty() {
         let len = timbermq_record::peek_len(&records).ok().flatten().unwrap_or(records.len());
-        match (&mut answered, propose(context, records.split_to(len)).await?) {
+        match (&mut answered, context.propose(proposal(records.split_to(len))?).await?) {
             (Some(Reply::Sent { positions, .. }), Reply::Sent { positions: more, .. }) => positions.extend(more),
             (None, first @ Reply::Sent { .. }) => answered = Some(first),
             (_, other) => return Ok(other),
@@ -108,8 +144,8 @@ async fn propose_one_by_one(context: &Context, mut records: Bytes) -> Result<Rep
 }
 
 /// The answer to a send that succeeded.
-pub(crate) fn acknowledge(call: &Call, header: &SendMessageResponseHeader) -> RemotingCommand {
-    let mut answer = call.ok().with_header(header);
+pub(crate) fn acknowledge(request: &RemotingCommand, header: &SendMessageResponseHeader) -> RemotingCommand {
+    let mut answer = request.respond(ResponseCode::SUCCESS).with_header(header);
     answer.ext.set("MSG_REGION", REGION);
     answer.ext.set("TRACE_ON", "true");
     answer

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use timbermq_env::Env;
 use timbermq_remoting::{RemotingCommand, RequestCode};
-use timbermq_replica::Replica;
+use timbermq_replica::{ProposeError, Replica};
 use timbermq_session::ChannelId;
 use timbermq_transport::{Handler, Peer, Responder, Server, ServerOptions};
 
-use crate::context::{BrokerSettings, Call, Context};
+use crate::context::{BrokerSettings, Call, Context, not_proposed};
 use crate::outcome::Failure;
 use crate::table::{Place, place, serve};
-use crate::{entrance, forward, members, offsets, pull, register, system};
+use crate::{entrance, forward, members, offsets, pull, register, send, system};
 
 /// How often silent clients are looked for, and how long a client may be silent: clients send a heartbeat every 30 s.
 const SILENT_SCAN: Duration = Duration::from_secs(10);
@@ -143,10 +143,13 @@ impl Handler for Dispatch {
             responder.send(Failure::unsupported(code).response(&call.request));
             return;
         };
-        self.context.env.spawn("broker.request", async move {
-            let answer = answer(&context, &call, place).await;
-            responder.send(answer);
-        });
+        let is_send =
+            matches!(code, RequestCode::SEND_MESSAGE | RequestCode::SEND_MESSAGE_V2 | RequestCode::SEND_BATCH_MESSAGE);
+        if is_send && context.is_leader() {
+            store(context, call, responder);
+        } else {
+            serve_in_task(context, call, place, responder);
+        }
     }
 
     fn connected(&self, peer: &Arc<Peer>) {
@@ -162,6 +165,37 @@ impl Handler for Dispatch {
     }
 }
 
+/// Serves a send without a task, as far as it only has to be stored: there are far more of them than of all else.
+fn store(context: Arc<Context>, call: Call, responder: Responder) {
+    let (proposal, sent) = match send::ready(&context, &call) {
+        Ok(Some(ready)) => ready,
+        Ok(None) => return serve_in_task(context, call, Place::Leader, responder),
+        Err(failure) => return responder.send(failed(&call, &failure)),
+    };
+    let replica = context.replica.clone();
+    replica.propose_then(proposal, move |outcome| {
+        let served = match outcome {
+            // Nothing was proposed: the way of all other requests finds out who leads now.
+            Err(ProposeError::NotLeader { .. }) => return serve_in_task(context, call, Place::Leader, responder),
+            outcome => outcome.map_err(not_proposed).and_then(|reply| sent.answer(&context, &call.request, reply)),
+        };
+        responder.send(served.unwrap_or_else(|failure| failed(&call, &failure)));
+    });
+}
+
+fn serve_in_task(context: Arc<Context>, call: Call, place: Place, responder: Responder) {
+    let env = context.env.clone();
+    env.spawn("broker.request", async move {
+        let answer = answer(&context, &call, place).await;
+        responder.send(answer);
+    });
+}
+
+fn failed(call: &Call, failure: &Failure) -> RemotingCommand {
+    tracing::debug!(code = call.request.code, %failure, "broker.request_failed");
+    failure.response(&call.request)
+}
+
 async fn answer(context: &Context, call: &Call, place: Place) -> RemotingCommand {
     let here = place == Place::Here || context.is_leader();
     if !here && let Some(nothing) = entrance::nothing(context, call) {
@@ -174,8 +208,5 @@ async fn answer(context: &Context, call: &Call, place: Place) -> RemotingCommand
         Err(Failure::NoLeader) if place != Place::Here && context.is_leader() => serve(context, call, place).await,
         served => served,
     };
-    served.unwrap_or_else(|failure| {
-        tracing::debug!(code = call.request.code, %failure, "broker.request_failed");
-        failure.response(&call.request)
-    })
+    served.unwrap_or_else(|failure| failed(call, &failure))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use thiserror::Error;
 use timbermq_bugs::{Bug, planted};
 use timbermq_record::{Record, tags_code};
-use timbermq_types::{LogId, LogIndex, LogPosition, QueueOffset, UnixMillis, perm};
+use timbermq_types::{LogId, LogIndex, LogPosition, QueueId, QueueOffset, TopicName, UnixMillis, perm};
 
 use crate::batch::{Batch, BatchError, Item};
 use crate::codec;
@@ -25,6 +25,9 @@ use crate::stored::{self, Marks};
 use crate::tables::{Tables, Tx};
 use crate::topic::{DeleteTopic, PutTopic};
 use crate::view::View;
+
+/// Queues among which one is looked for in which messages arrived just before.
+pub(crate) const ARRIVED_TOGETHER: usize = 16;
 
 /// The machine cannot go on; its owner must stop the process.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -373,16 +376,32 @@ fn send(tables: &mut Tables, records: &[u8], position: LogPosition, tx: &mut Tx<
         let hit = KeyHit { position: row.position, size: row.size, store_time: row.store_time };
         tables.keys.add(hasher, marks.unique_key, marks.keys, hit, tx.store);
     }
-    tx.effects.push(Effect::Arrived(Arrived {
-        topic: topic.clone(),
-        queue,
-        first: queue_offset,
-        next: queue_offset.plus(rows.len() as u64),
-        tags_codes: rows.iter().map(|row| row.tags_code).collect(),
-        at: tx.at,
-    }));
+    let tags_codes = rows.iter().map(|row| row.tags_code);
+    match earlier(tx.effects, topic, queue) {
+        Some(arrived) => {
+            arrived.next = queue_offset.plus(rows.len() as u64);
+            arrived.tags_codes.extend(tags_codes);
+        }
+        None => tx.effects.push(Effect::Arrived(Arrived {
+            topic: topic.clone(),
+            queue,
+            first: queue_offset,
+            next: queue_offset.plus(rows.len() as u64),
+            tags_codes: tags_codes.collect(),
+            at: tx.at,
+        })),
+    }
     let positions = rows.iter().map(|row| row.position).collect();
     Reply::Sent { queue_offset, positions, at: tx.at }
+}
+
+/// What arrived in this queue just before, by the same entry: who waits there is woken once.
+fn earlier<'a>(effects: &'a mut [Effect], topic: &TopicName, queue: QueueId) -> Option<&'a mut Arrived> {
+    let arrived = effects.iter_mut().rev().take(ARRIVED_TOGETHER).map_while(|effect| match effect {
+        Effect::Arrived(arrived) => Some(arrived),
+        _ => None,
+    });
+    arrived.into_iter().find(|arrived| arrived.queue == queue && arrived.topic == *topic)
 }
 
 fn keep_mark(tables: &mut Tables, place: &EntryPlace, at: UnixMillis, store: &dyn Store) -> MarkInfo {

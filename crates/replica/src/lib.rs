@@ -49,7 +49,7 @@ pub use failure::ReplicaFailure;
 pub use identity::{IdentityError, LogGone, expect_log};
 pub use keeper::KeeperOptions;
 pub use membership::{MemberStatus, NodeAddr};
-pub use proposer::ProposeError;
+pub use proposer::{Outcome, ProposeError};
 pub use replica::{BarrierError, ChangeError, Replica, StartError};
 pub use role::Role;
 pub use status::{FollowerStatus, ReplicaStatus};

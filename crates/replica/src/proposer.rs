@@ -1,5 +1,6 @@
 //! From commands to entries: what arrives while earlier entries are on their way becomes the next one.
 
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -7,13 +8,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use timbermq_commitlog::CommitLog;
 use timbermq_env::Env;
 use timbermq_machine::batch::BatchBuilder;
 use timbermq_machine::{CommandKind, Proposal, Reply, View};
 use timbermq_sync::Budget;
-use timbermq_types::{NodeId, Term, UnixMillis};
+use timbermq_types::{Mono, NodeId, Term, UnixMillis};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::peer::suspicion::Raft;
@@ -73,18 +75,48 @@ impl Drop for Counted {
     }
 }
 
-type Outcome = Result<Reply, ProposeError>;
+/// What became of a command.
+pub type Outcome = Result<Reply, ProposeError>;
+
+/// What is done with an outcome, once. Dropped without one, it gets that the outcome is not known.
+struct Then(Option<Box<dyn FnOnce(Outcome) + Send>>);
+
+impl Then {
+    fn new(then: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        Self(Some(Box::new(then)))
+    }
+
+    /// What is to be done; nothing is from here any more.
+    fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    /// The first outcome counts.
+    fn tell(&mut self, outcome: Outcome) {
+        if let Some(then) = self.0.take() {
+            then(outcome);
+        }
+    }
+}
+
+impl Drop for Then {
+    fn drop(&mut self) {
+        self.tell(Err(ProposeError::OutcomeUnknown));
+    }
+}
 
 struct Waiting {
     proposal: Proposal,
     /// The only term in which it may be proposed, if it matters.
     only_in: Option<Term>,
-    reply: oneshot::Sender<Outcome>,
+    then: Then,
+    /// When an outcome is due, known or not.
+    until: Mono,
     counted: Counted,
 }
 
-/// The outcomes of one entry's commands, each with who waits for it.
-type Answered = Vec<(oneshot::Sender<Outcome>, Outcome)>;
+/// The outcomes of one entry's commands, each with what is done with it.
+type Answered = Vec<(Then, Outcome)>;
 
 /// Where outcomes are handed out: on the callers' runtime once that is known. A task that is woken from another runtime's
 /// thread costs that thread a system call, and a thousand that are woken one by one write a thousand answers one by one.
@@ -117,9 +149,8 @@ impl Counter {
 }
 
 fn hand_out(answered: Answered) {
-    for (waiting, outcome) in answered {
-        // Whoever does not wait any more has been told that the outcome is unknown.
-        let _ = waiting.send(outcome);
+    for (mut then, outcome) in answered {
+        then.tell(outcome);
     }
 }
 
@@ -144,23 +175,38 @@ impl Proposer {
     }
 
     async fn put(&self, proposal: Proposal, only_in: Option<Term>) -> Outcome {
-        let bytes = proposal.batch_bytes();
-        if !proposal.fits_alone() {
-            return Err(ProposeError::TooLarge { bytes });
-        }
-        if self.log.is_overloaded() {
-            return Err(ProposeError::Overloaded);
-        }
-        let counted = Counted::take(&self.in_flight, bytes).ok_or(ProposeError::Overloaded)?;
-        let (reply, outcome) = oneshot::channel();
-        self.queue.try_send(Waiting { proposal, only_in, reply, counted }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
-        })?;
+        let (tell, outcome) = oneshot::channel();
+        // Whoever does not wait any more has been told that the outcome is unknown.
+        self.start(proposal, only_in, Then::new(move |outcome| drop(tell.send(outcome))));
         match self.env.timeout(self.deadline, outcome).await {
-            Some(Ok(result)) => result,
+            Some(Ok(outcome)) => outcome,
             Some(Err(_)) | None => Err(ProposeError::OutcomeUnknown),
         }
+    }
+
+    pub fn propose_then(&self, proposal: Proposal, then: impl FnOnce(Outcome) + Send + 'static) {
+        self.start(proposal, None, Then::new(then));
+    }
+
+    /// Never waits. What is known at once is told here.
+    fn start(&self, proposal: Proposal, only_in: Option<Term>, mut then: Then) {
+        let bytes = proposal.batch_bytes();
+        if !proposal.fits_alone() {
+            return then.tell(Err(ProposeError::TooLarge { bytes }));
+        }
+        if self.log.is_overloaded() {
+            return then.tell(Err(ProposeError::Overloaded));
+        }
+        let Some(counted) = Counted::take(&self.in_flight, bytes) else {
+            return then.tell(Err(ProposeError::Overloaded));
+        };
+        let until = self.env.mono().plus(self.deadline);
+        let (error, mut waiting) = match self.queue.try_send(Waiting { proposal, only_in, then, until, counted }) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(waiting)) => (ProposeError::Overloaded, waiting),
+            Err(mpsc::error::TrySendError::Closed(waiting)) => (ProposeError::Stopping, waiting),
+        };
+        waiting.then.tell(Err(error));
     }
 
     /// From now on outcomes are handed out by a task of `env`. Only the first call counts.
@@ -202,26 +248,70 @@ pub(crate) fn start(options: ProposerOptions, stop: mpsc::Sender<()>) -> Propose
     proposer
 }
 
-type Replies = Vec<(oneshot::Sender<Outcome>, Counted)>;
+/// A command of an entry that is on its way.
+struct Pending {
+    then: Then,
+    until: Mono,
+    counted: Counted,
+}
+
+impl From<Waiting> for Pending {
+    fn from(waiting: Waiting) -> Self {
+        let Waiting { then, until, counted, .. } = waiting;
+        Self { then, until, counted }
+    }
+}
+
+impl Pending {
+    /// An outcome is given after the bytes are: whoever has one finds them free.
+    fn with(self, outcome: Outcome) -> (Then, Outcome) {
+        let Self { then, counted, .. } = self;
+        drop(counted);
+        (then, outcome)
+    }
+}
+
+/// The commands of one entry, in the order in which they came.
+type Replies = Vec<Pending>;
 
 async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, counter: Counter, stop: mpsc::Sender<()>) {
     let mut under_way = FuturesUnordered::new();
-    // A command that did not fit into the last batch.
+    // A command that did not fit into the last batch, or for which there is no room at the moment.
     let mut left_over: Option<Waiting> = None;
     // The last batch's time: it may not be applied yet when the next is stamped, and the clock may have gone back since.
     let mut stamped = UnixMillis(0);
     // Under load entries are of a size: growing each to it step by step would copy every message once more.
     let mut usual_bytes = 0;
     loop {
-        if left_over.is_none() || under_way.len() >= options.batches_in_flight {
-            let may_propose = under_way.len() < options.batches_in_flight;
-            let next = async { if may_propose { waiting.recv().await } else { std::future::pending().await } };
+        let is_full = under_way.len() >= options.batches_in_flight;
+        if left_over.is_none() || is_full {
             let idle = under_way.is_empty();
             let answered = async { if idle { std::future::pending().await } else { under_way.next().await } };
+            let oldest = left_over.as_ref().map(|oldest| oldest.until);
+            let next = async {
+                match oldest {
+                    Some(until) => {
+                        options.env.sleep(until.since(options.env.mono())).await;
+                        Next::Late
+                    }
+                    None => waiting.recv().await.map_or(Next::Nothing, Next::Command),
+                }
+            };
             match race(answered, race(next, stop.closed())).await {
                 Either::Left(_) => continue,
-                Either::Right(Either::Left(Some(one))) => left_over = Some(one),
-                Either::Right(_) => break,
+                Either::Right(Either::Left(Next::Command(one))) => {
+                    left_over = Some(one);
+                    continue;
+                }
+                Either::Right(Either::Left(Next::Late)) => {
+                    let now = options.env.mono();
+                    while let Some(late) = left_over.take_if(|one| one.until <= now) {
+                        counter.give(refusals(vec![late.into()], &ProposeError::NoQuorum));
+                        left_over = waiting.try_recv().ok();
+                    }
+                    continue;
+                }
+                Either::Right(Either::Left(Next::Nothing) | Either::Right(())) => break,
             }
         }
         let Some(first) = left_over.take() else { continue };
@@ -236,22 +326,49 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
         let leader = CommittedLeaderId::new(role.term.0);
         // Handed over in order, before the next is gathered.
         match options.raft.write(batch).responder(responder).with_leader(leader).await {
-            Ok(()) => {
-                let counter = &counter;
-                under_way.push(async move {
-                    match outcome.await {
-                        Ok(result) => counter.give(answers(replies, result.map(|response| response.data.0))),
-                        // The engine stopped with the entry in its hands.
-                        Err(_) => refuse(replies, &ProposeError::OutcomeUnknown),
-                    }
-                });
-            }
+            Ok(()) => under_way.push(settle(&options.env, &counter, replies, outcome)),
             Err(_) => refuse(replies, &ProposeError::Stopping),
         }
     }
     waiting.close();
-    while let Ok(one) = waiting.try_recv() {
-        let _ = one.reply.send(Err(ProposeError::Stopping));
+    while let Some(mut one) = left_over.take().or_else(|| waiting.try_recv().ok()) {
+        one.then.tell(Err(ProposeError::Stopping));
+    }
+}
+
+/// What the proposer waits for beside outcomes.
+enum Next {
+    Command(Waiting),
+    /// Nothing can be proposed, and who waits for it longest has waited long enough.
+    Late,
+    /// Nobody can propose any more.
+    Nothing,
+}
+
+/// Hands out what became of an entry once that is known. Whose time is up before is told so; the bytes count on.
+async fn settle<E>(
+    env: &Env,
+    counter: &Counter,
+    mut replies: Replies,
+    outcome: impl Future<Output = Result<ClientWriteResult<Group>, E>>,
+) {
+    let mut outcome = pin!(outcome);
+    let mut told = 0;
+    let outcome = loop {
+        let Some(until) = replies.get(told).map(|first| first.until) else { break outcome.await };
+        if let Some(outcome) = env.timeout(until.since(env.mono()), outcome.as_mut()).await {
+            break outcome;
+        }
+        let now = env.mono();
+        let late = replies.iter_mut().skip(told).take_while(|one| one.until <= now);
+        let late: Answered = late.map(|one| (one.then.take(), Err(ProposeError::OutcomeUnknown))).collect();
+        told += late.len();
+        counter.give(late);
+    };
+    match outcome {
+        Ok(result) => counter.give(answers(replies, result.map(|response| response.data.0))),
+        // The engine stopped with the entry in its hands.
+        Err(_) => refuse(replies, &ProposeError::OutcomeUnknown),
     }
 }
 
@@ -277,14 +394,16 @@ fn gather(
     waiting: &mut mpsc::Receiver<Waiting>,
     left_over: &mut Option<Waiting>,
 ) -> (Batch, Replies) {
+    let now = options.env.mono();
     let mut batch = BatchBuilder::with_capacity(usual_bytes);
     let mut replies = Replies::new();
     let mut next = Some(first);
     while let Some(one) = next.take() {
         if let Some(error) = obstacle(&one.proposal, one.only_in, role) {
-            refuse(vec![(one.reply, one.counted)], &error);
-        } else if !one.reply.is_closed() {
-            // Otherwise nobody waits for it any more, and it was not proposed.
+            refuse(vec![one.into()], &error);
+        } else if one.until <= now {
+            refuse(vec![one.into()], &ProposeError::NoQuorum);
+        } else {
             let fits =
                 batch.bytes() + one.proposal.batch_bytes() <= options.batch_bytes_max && batch.fits(&one.proposal);
             if !fits && !batch.is_empty() {
@@ -292,7 +411,7 @@ fn gather(
                 break;
             }
             batch.push(&one.proposal);
-            replies.push((one.reply, one.counted));
+            replies.push(one.into());
         }
         next = waiting.try_recv().ok();
     }
@@ -304,22 +423,14 @@ fn refuse(replies: Replies, error: &ProposeError) {
 }
 
 fn refusals(replies: Replies, error: &ProposeError) -> Answered {
-    replies.into_iter().map(|(waiting, counted)| (waiting, uncounted(counted, Err(error.clone())))).collect()
-}
-
-/// An outcome is given after the bytes are: whoever has one finds them free.
-fn uncounted(counted: Counted, outcome: Outcome) -> Outcome {
-    drop(counted);
-    outcome
+    replies.into_iter().map(|one| one.with(Err(error.clone()))).collect()
 }
 
 fn answers(waiting: Replies, outcome: Result<Vec<Reply>, ClientWriteError<Group>>) -> Answered {
     match outcome {
-        Ok(replies) if replies.len() == waiting.len() => waiting
-            .into_iter()
-            .zip(replies)
-            .map(|((waiting, counted), reply)| (waiting, uncounted(counted, Ok(reply))))
-            .collect(),
+        Ok(replies) if replies.len() == waiting.len() => {
+            waiting.into_iter().zip(replies).map(|(one, reply)| one.with(Ok(reply))).collect()
+        }
         Ok(_) => refusals(waiting, &ProposeError::OutcomeUnknown),
         Err(error) => refusals(waiting, &write_error(error)),
     }
@@ -354,8 +465,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let counter = Counter::default();
         let give = || {
-            let (waiting, outcome) = oneshot::channel();
-            counter.give(vec![(waiting, Err(ProposeError::OutcomeUnknown))]);
+            let (tell, outcome) = oneshot::channel();
+            let then = Then::new(move |outcome| drop(tell.send(outcome)));
+            counter.give(vec![(then, Err(ProposeError::Overloaded))]);
             outcome
         };
         assert!(give().try_recv().is_ok(), "nobody has said where the callers are");

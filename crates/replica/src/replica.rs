@@ -32,7 +32,7 @@ use crate::peer::book::{PeerBook, Target};
 use crate::peer::network::Peers;
 use crate::peer::server::{CONNECTIONS_MAX, PeerServer};
 use crate::peer::suspicion::{Raft, Suspicion};
-use crate::proposer::{self, ProposeError, Proposer, ProposerOptions, forward_error, write_error};
+use crate::proposer::{self, Outcome, ProposeError, Proposer, ProposerOptions, forward_error, write_error};
 use crate::race::{Either, race};
 use crate::raft::{self, Group, StoredMembership};
 use crate::retention::RetentionDriver;
@@ -317,6 +317,12 @@ impl Replica {
     /// [`ProposeError`], which says whether anything may have been proposed.
     pub async fn propose(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
         self.shared.proposer.propose(proposal).await
+    }
+
+    /// As [`propose`](Self::propose), without a task that waits: `then` gets the outcome, at once or on whatever thread it
+    /// comes to, and must not block. It is called in any case, within the deadline of proposals.
+    pub fn propose_then(&self, proposal: Proposal, then: impl FnOnce(Outcome) + Send + 'static) {
+        self.shared.proposer.propose_then(proposal, then);
     }
 
     /// As [`propose`](Self::propose), but only while this replica leads in `term`: what the caller concluded in that term

@@ -23,6 +23,9 @@ use crate::role::Role;
 /// Longest time to ask a replica for its disk.
 const STATUS_LIMIT: Duration = Duration::from_millis(500);
 
+/// How often the log's end is looked at in the time between two looks at everything.
+const LOOKS: u32 = 10;
+
 /// Drives retention.
 pub(crate) struct RetentionDriver {
     pub env: Env,
@@ -41,8 +44,9 @@ impl RetentionDriver {
     /// Looks now and then until `stop` is closed.
     pub async fn run(self, stop: mpsc::Sender<()>) {
         loop {
-            let wait = self.env.sleep(self.config.retention.check_interval);
-            if let Either::Right(_) = race(wait, stop.closed()).await {
+            if let Either::Right(_) =
+                race(due(&self.env, &self.config.retention, || self.log.end_position()), stop.closed()).await
+            {
                 return;
             }
             self.measure_disk().await;
@@ -136,6 +140,18 @@ impl RetentionDriver {
     }
 }
 
+/// Returns when it is time to look: now and then, and before that when the log has grown by a mark. Otherwise a log that grows
+/// fast would be freed in leaps, too many files at once to be used again.
+async fn due(env: &Env, retention: &Retention, end: impl Fn() -> LogPosition) {
+    let before = end();
+    for _ in 0..LOOKS {
+        env.sleep(retention.check_interval / LOOKS).await;
+        if end().0.saturating_sub(before.0) >= retention.mark_bytes {
+            return;
+        }
+    }
+}
+
 /// What must go.
 struct Rules<'a> {
     retention: &'a Retention,
@@ -192,6 +208,23 @@ mod tests {
         let marks = [mark(10, 100, 1_000), mark(20, 200, 2_000), mark(30, 300, 3_000)];
         let rules = Rules { retention, now: UnixMillis(4_000), end: LogPosition(400), fullest };
         rules.trim(&marks, LogPosition(0)).map(|mark| mark.id.index.0)
+    }
+
+    #[test]
+    fn a_log_that_has_grown_is_looked_at_before_the_time_is_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let env = timbermq_host::env_on(runtime.handle().clone());
+        let retention =
+            Retention { check_interval: Duration::from_millis(20), mark_bytes: 100, ..Retention::default() };
+        let looks_until_due = |step: u64| {
+            let looks = std::cell::Cell::new(0);
+            let end = || LogPosition(1_000 + step * looks.replace(looks.get() + 1));
+            runtime.block_on(due(&env, &retention, end));
+            looks.get() - 1
+        };
+        assert_eq!(looks_until_due(0), u64::from(LOOKS));
+        assert_eq!(looks_until_due(40), 3);
+        assert_eq!(looks_until_due(100), 1);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -377,6 +378,56 @@ fn nothing_is_applied_before_it_is_durable_here_and_heartbeats_do_not_wait_for_t
     pending.join().unwrap().unwrap();
     cluster.agree();
     cluster.assert_has(slow, &done);
+}
+
+#[test]
+fn every_command_has_an_outcome_in_time_whatever_becomes_of_it() {
+    let cluster = Cluster::new(3, |config| {
+        // One command an entry, one entry at a time.
+        config.batch_bytes_max = 1;
+        config.batches_in_flight = 1;
+        config.proposal_deadline = Duration::from_millis(400);
+    });
+    let leader = cluster.leader();
+    cluster.write(leader, "a", 10);
+    let replica = cluster.places[leader].replica();
+    let stall = |stalled| {
+        for n in (0..3).filter(|n| *n != leader) {
+            cluster.places[n].running.as_ref().unwrap().disk.set_stalled(stalled);
+        }
+    };
+    stall(true);
+    let (tell, told) = std::sync::mpsc::channel();
+    let names: Vec<String> = (0..5).map(|n| format!("b{n}")).collect();
+    for name in &names {
+        let (tell, name) = (tell.clone(), name.clone());
+        replica.propose_then(group(&name.clone()), move |outcome| tell.send((name, outcome)).unwrap());
+    }
+    let outcomes: BTreeMap<_, _> = (0..5).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+    assert!(told.try_recv().is_err(), "one outcome each");
+    assert_eq!(outcomes["b0"], Err(ProposeError::OutcomeUnknown), "it is on its way");
+    for name in &names[1..] {
+        assert_eq!(outcomes[name], Err(ProposeError::NoQuorum), "{name} was not proposed");
+    }
+    assert!(replica.status().in_flight_bytes > 0, "what is on its way takes room");
+    stall(false);
+    eventually("what was on its way is done", PATIENCE, || replica.view().group("b0"));
+    eventually("its room is free", PATIENCE, || (replica.status().in_flight_bytes == 0).then_some(()));
+    assert!(cluster.write(leader, "c", 10).len() == 10);
+    for name in &names[1..] {
+        assert!(replica.view().group(name).is_none(), "{name}");
+    }
+    // Nobody is left without an outcome when the replica stops either.
+    stall(true);
+    for name in &names {
+        let (tell, name) = (tell.clone(), name.clone());
+        replica.propose_then(group(&name.clone()), move |outcome| tell.send((name, outcome)).unwrap());
+    }
+    let mut cluster = cluster;
+    cluster.places[leader].kill();
+    for _ in &names {
+        assert!(told.recv_timeout(PATIENCE).unwrap().1.is_err());
+    }
 }
 
 #[test]

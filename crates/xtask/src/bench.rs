@@ -25,7 +25,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let Some((what, rest)) = args.split_first() else { bail!("what is to be measured? see cargo xtask bench --help") };
     let what = what.to_string_lossy();
     if TOOLS.contains(&what.as_ref()) {
-        let binary = product::build(&setup::prepare()?, "timbermq-bench", "release")?;
+        let binary = product::build(&setup::prepare()?, "timbermq-bench", product::DIST)?;
         return crate::status(without_cargo_variables(Command::new(binary)).arg(what.as_ref()).args(rest));
     }
     if !SCENARIOS.contains(&what.as_ref()) {
@@ -47,8 +47,9 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
             Err(error) => eprintln!("warning: {error:#}"),
         }
     }
-    let bench = product::build(&ready, "timbermq-bench", "release")?;
-    let timbermq = product::build(&ready, "timbermq", "release")?;
+    // The skeleton is no better compiled than what is held against it, nor worse.
+    let bench = product::build(&ready, "timbermq-bench", product::DIST)?;
+    let timbermq = product::build(&ready, "timbermq", product::DIST)?;
     let runner = product::build(&ready, "timbermq-tests", "release")?;
     let root = &ready.workspace.root;
     let revision = stdout_of(Command::new("git").current_dir(root).args(["rev-parse", "--short", "HEAD"]))?;

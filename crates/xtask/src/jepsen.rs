@@ -54,7 +54,7 @@ pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
     if let Err(why) = packages::ensure(packages::SANDBOX, Missing::Install) {
         eprintln!("setup: {why:#}");
     }
-    let product = product::build(ready, "timbermq", if has_bug(args) { "verify" } else { "release" })?;
+    let product = product::build(ready, "timbermq", if has_bug(args) { "verify" } else { product::DIST })?;
     let runner = product::build(ready, "timbermq-jepsen", "release")?;
     let mut command = without_cargo_variables(Command::new(runner));
     command.args(args).current_dir(&ready.workspace.root);

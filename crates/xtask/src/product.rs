@@ -13,6 +13,10 @@ use crate::packages::{self, Missing};
 use crate::setup::Ready;
 use crate::workspace::without_cargo_variables;
 
+/// The profile of what users run. Whatever is told about the product is told about a binary of this profile, be it that it
+/// is correct or how fast it is.
+pub const DIST: &str = "dist";
+
 /// What the black-box runner can be asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum BlackBox {
@@ -37,7 +41,7 @@ impl BlackBox {
 /// # Errors
 /// Fails when the build does; returns only then.
 pub fn dev(ready: &Ready, args: &[OsString]) -> Result<()> {
-    let binary = build(ready, "timbermq", "release")?;
+    let binary = build(ready, "timbermq", DIST)?;
     let mut command = without_cargo_variables(Command::new(&binary));
     let error = command.arg("dev").args(args).exec();
     Err(error).with_context(|| format!("cannot run {}", binary.display()))
@@ -53,7 +57,7 @@ pub fn black_box(ready: &Ready, what: BlackBox, missing: Missing, args: &[OsStri
     // Two builds, so that the product under test has the features users get, not those its tests add. Only a build with
     // assertions can have a seeded bug.
     let has_bug = args.iter().any(|arg| arg == "--plant" || arg.to_string_lossy().starts_with("--plant="));
-    let product = build(ready, "timbermq", if has_bug { "verify" } else { "release" })?;
+    let product = build(ready, "timbermq", if has_bug { "verify" } else { DIST })?;
     let runner = build(ready, "timbermq-tests", "release")?;
     let mut command = without_cargo_variables(Command::new(runner));
     command.arg(what.verb()).args(args).current_dir(&ready.workspace.root);

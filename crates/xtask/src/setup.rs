@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::packages::{self, Missing};
-use crate::rocksdb;
 use crate::workspace::{Workspace, cargo};
+use crate::{product, rocksdb};
 
 /// A machine that is ready to build.
 pub struct Ready {
@@ -53,8 +53,8 @@ pub fn export_lines(ready: &Ready) -> String {
     let variables = ready.variables.iter();
     let mut lines: String =
         variables.map(|(name, value)| format!("export {name}={}\n", quoted(&value.to_string_lossy()))).collect();
-    let built = ready.workspace.target_dir().join("release");
-    lines.push_str(&format!("export PATH={}:\"$PATH\"\n", quoted(&built.to_string_lossy())));
+    let built = |profile: &str| quoted(&ready.workspace.target_dir().join(profile).to_string_lossy());
+    lines.push_str(&format!("export PATH={}:{}:\"$PATH\"\n", built(product::DIST), built("release")));
     lines
 }
 

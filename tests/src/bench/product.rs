@@ -41,7 +41,7 @@ impl Product {
             // So that the disk does not fill, and segments are used again before the first run.
             "log.segment_bytes=256MiB".to_owned(),
             "retention.bytes=512MiB".to_owned(),
-            "retention.step_bytes=64MiB".to_owned(),
+            "retention.step_bytes=256MiB".to_owned(),
         ]
         .into_iter()
         .chain(further.iter().cloned())

@@ -290,14 +290,20 @@ impl Model {
         }
         let at = UnixMillis(self.at);
         let (first, next) = (QueueOffset(first), QueueOffset(rows.rows.len() as u64));
-        effects.push(Effect::Arrived(Arrived {
-            topic: topic(name),
-            queue: QueueId(*queue),
-            first,
-            next,
-            tags_codes,
-            at,
-        }));
+        let arrived = Arrived { topic: topic(name), queue: QueueId(*queue), first, next, tags_codes, at };
+        // One effect for what came to a queue without anything else between, as far as one looks back.
+        let mut together = effects.iter_mut().rev().take(crate::machine::ARRIVED_TOGETHER);
+        let same = together.find(|effect| match effect {
+            Effect::Arrived(other) => (&other.topic, other.queue) == (&arrived.topic, arrived.queue),
+            _ => true,
+        });
+        match same {
+            Some(Effect::Arrived(other)) => {
+                other.next = arrived.next;
+                other.tags_codes.extend(arrived.tags_codes);
+            }
+            _ => effects.push(Effect::Arrived(arrived)),
+        }
         Reply::Sent { queue_offset: first, positions, at }
     }
 

@@ -42,9 +42,25 @@ fn a_send_tells_where_the_records_are_and_who_should_wake_up() {
     let start = place.position.0 + 13 + 5;
     assert_eq!(*one, [LogPosition(start), LogPosition(start + size)]);
     assert_eq!(two[0], LogPosition(start + 2 * size + 5));
-    let Effect::Arrived(arrived) = &applied.effects[1] else { panic!("{applied:?}") };
-    assert_eq!((arrived.first.0, arrived.next.0, arrived.at.0), (2, 4, bench.now));
-    assert_eq!(arrived.tags_codes, [2_598_919, 0], "Java's hash of TagA, and 0 without a tag");
+    let [Effect::Arrived(arrived)] = &applied.effects[..] else { panic!("woken once: {applied:?}") };
+    assert_eq!((arrived.first.0, arrived.next.0, arrived.at.0), (0, 4, bench.now));
+    assert_eq!(arrived.tags_codes, [0, 0, 2_598_919, 0], "Java's hash of TagA, and 0 without a tag");
+}
+
+#[test]
+fn what_arrives_in_several_queues_by_turns_wakes_each_once_and_what_came_between_stays_between() {
+    let mut bench = Bench::with_topic("t", 2);
+    let new = PutTopic { config: TopicConfig::new(topic("u"), 1), if_absent: false };
+    let applied = bench.run(&[plain("t", 0, 1), plain("t", 1, 1), plain("t", 0, 1), new.into(), plain("t", 0, 1)]);
+    let told: Vec<_> = applied
+        .effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Arrived(arrived) => Some((arrived.queue.0, arrived.first.0, arrived.next.0)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [Some((0, 0, 2)), Some((1, 0, 1)), None, Some((0, 2, 3))]);
 }
 
 #[test]
