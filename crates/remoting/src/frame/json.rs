@@ -190,7 +190,7 @@ impl<'a> Scanner<'a> {
     /// Bytes from here to the next quote or backslash.
     fn plain_len(&self) -> usize {
         let rest = &self.text.as_bytes()[self.at..];
-        rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
+        memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
     }
 
     /// The character of an escape whose backslash has been taken.
@@ -245,7 +245,9 @@ impl<'a> Scanner<'a> {
         let word = &rest[..len];
         let is_number = || {
             let digits = word.strip_prefix('-').unwrap_or(word);
-            digits.starts_with(|first: char| first.is_ascii_digit()) && word.parse::<f64>().is_ok()
+            let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            // Nearly all are integers, and to look whether a text is a fraction takes as long as the rest of the header.
+            is_integer || digits.starts_with(|first: char| first.is_ascii_digit()) && word.parse::<f64>().is_ok()
         };
         if matches!(word, "true" | "false" | "null") || is_number() {
             self.at += len;
