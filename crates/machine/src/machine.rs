@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use smallvec::SmallVec;
 use thiserror::Error;
 use timbermq_bugs::{Bug, planted};
 use timbermq_record::{Record, tags_code};
@@ -340,7 +341,7 @@ fn dispatch(
 }
 
 fn send(tables: &mut Tables, records: &[u8], position: LogPosition, tx: &mut Tx<'_>) -> Reply {
-    let Ok((first, _)) = Record::parse_prefix(records) else { return Reply::Refused(Refusal::Malformed) };
+    let Ok((first, mut rest)) = Record::parse_prefix(records) else { return Reply::Refused(Refusal::Malformed) };
     let Some(queue) = stored::queue(&first) else { return Reply::Refused(Refusal::Malformed) };
     let Some((topic, config)) = tables.topics.entry(first.topic()) else {
         return Reply::Refused(Refusal::TopicMissing);
@@ -351,24 +352,29 @@ fn send(tables: &mut Tables, records: &[u8], position: LogPosition, tx: &mut Tx<
     if queue.0 >= config.queues() {
         return Reply::Refused(Refusal::QueueOutOfRange);
     }
-    let mut rows = Vec::with_capacity(1);
-    let mut marked = Vec::with_capacity(1);
-    let mut rest = records;
-    while !rest.is_empty() {
-        let Ok((record, tail)) = Record::parse_prefix(rest) else { return Reply::Refused(Refusal::Malformed) };
-        if record.queue_id() != first.queue_id() || record.topic() != first.topic() {
-            return Reply::Refused(Refusal::Malformed);
-        }
+    // Nearly always there is one record.
+    let mut rows = SmallVec::<[Row; 1]>::new();
+    let mut marked = SmallVec::<[Marks<'_>; 1]>::new();
+    let (mut record, mut at) = (first, 0);
+    loop {
         let marks = Marks::of(&record);
         rows.push(Row {
             offset: QueueOffset(0), // given by the queue
-            position: position.plus((records.len() - rest.len()) as u64),
+            position: position.plus(at),
             size: stored::size(&record),
             tags_code: tags_code(marks.tag),
             store_time: tx.at,
         });
         marked.push(marks);
-        rest = tail;
+        if rest.is_empty() {
+            break;
+        }
+        at = (records.len() - rest.len()) as u64;
+        let Ok((next, tail)) = Record::parse_prefix(rest) else { return Reply::Refused(Refusal::Malformed) };
+        if next.queue_id() != first.queue_id() || next.topic() != first.topic() {
+            return Reply::Refused(Refusal::Malformed);
+        }
+        (record, rest) = (next, tail);
     }
     let queue_offset = tables.queues.append(topic, queue, &rows, tx.store);
     let hasher = Hasher::new(first.topic());

@@ -43,6 +43,9 @@ pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<
 /// Longest first frame: whoever has not said who it is gets no more memory than that.
 pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 
+/// Room made for a frame of a known peer before any of it has come.
+const PROMISED_BYTES_MAX: usize = 2 << 20;
+
 /// Cuts a byte stream into frames.
 pub(crate) struct FrameReader {
     buffer: BytesMut,
@@ -87,9 +90,12 @@ impl FrameReader {
             return Err(invalid(format!("a frame of {len} bytes; {HEAD_BYTES} to {} are possible here", self.max)));
         }
         if self.buffer.len() < 4 + len {
-            // A length is only a promise: as much again as has come, so that what is held is what was sent.
+            // A length is only a promise: as much again as has come, so that what is held is what was sent. Most entries
+            // come in one piece all the same: growing step by step would copy each of them twice.
             let missing = 4 + len - self.buffer.len();
-            self.buffer.reserve(missing.min(self.buffer.len()));
+            let room = if self.max == FRAME_BYTES_MAX { PROMISED_BYTES_MAX } else { 0 };
+            let came = self.buffer.len();
+            self.buffer.reserve(missing.min(came.max(room.saturating_sub(came))));
             return Ok(None);
         }
         self.buffer.advance(4);
@@ -161,12 +167,28 @@ mod tests {
         let mut reader = trusting();
         reader.buffer.extend_from_slice(&u32::try_from(FRAME_BYTES_MAX).unwrap().to_le_bytes());
         let mut arrived = reader.buffer.len();
-        for _ in 0..20 {
+        for _ in 0..60 {
             assert_eq!(reader.take().unwrap(), None);
-            assert!(reader.buffer.capacity() <= 4 * arrived, "{} bytes", reader.buffer.capacity());
-            reader.buffer.extend_from_slice(&[0; 5000]);
-            arrived += 5000;
+            let most = (4 * arrived).max(PROMISED_BYTES_MAX);
+            assert!(reader.buffer.capacity() <= most, "{} bytes after {arrived}", reader.buffer.capacity());
+            reader.buffer.extend_from_slice(&[0; 100_000]);
+            arrived += 100_000;
         }
+    }
+
+    #[test]
+    fn a_usual_frame_is_not_moved_while_it_arrives() {
+        let mut reader = trusting();
+        let bytes = bytes_of(1, 0, &vec![7; PROMISED_BYTES_MAX - 100]);
+        let (first, rest) = bytes.split_at(50_000);
+        reader.buffer.extend_from_slice(first);
+        assert_eq!(reader.take().unwrap(), None);
+        let place = reader.buffer.as_ptr();
+        for piece in rest.chunks(50_000) {
+            assert_eq!(reader.buffer.as_ptr(), place);
+            reader.buffer.extend_from_slice(piece);
+        }
+        assert!(reader.take().unwrap().is_some());
     }
 
     #[test]
