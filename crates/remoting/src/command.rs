@@ -14,6 +14,11 @@ pub const FLAG_RESPONSE: i32 = 1;
 /// Flag bit of a request that wants no response.
 pub const FLAG_ONE_WAY: i32 = 2;
 
+/// Text of a usual typed header, names and values.
+const HEADER_TEXT_BYTES: usize = 256;
+/// Fields of a usual typed header, and some that are set beside it.
+const HEADER_FIELDS: usize = 12;
+
 /// How a header is written: byte 4 of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum SerializeType {
@@ -115,6 +120,8 @@ impl RemotingCommand {
     /// The same with the fields of a typed header added.
     #[must_use]
     pub fn with_header(mut self, header: &impl crate::header::Header) -> Self {
+        // Room for most headers: growing step by step costs more than writing.
+        self.ext.reserve(HEADER_TEXT_BYTES, HEADER_FIELDS);
         header.encode(&mut self.ext);
         self
     }
