@@ -26,6 +26,8 @@ impl Default for IndexOptions {
     }
 }
 
+/// Bytes of one block of rows.
+const BLOCK_BYTES: usize = 16 * 1024;
 /// RocksDB's own number of levels.
 const LEVELS: usize = 7;
 
@@ -38,6 +40,8 @@ impl IndexOptions {
         blocks.set_cache_index_and_filter_blocks(true);
         blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
         blocks.set_format_version(5);
+        // Compaction reads block by block, and each read is a system call.
+        blocks.set_block_size(BLOCK_BYTES);
 
         // Durable is what was flushed on request; closing adds nothing, so that closing and crashing are the same. There is
         // no setter for this one.
