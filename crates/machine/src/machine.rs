@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use thiserror::Error;
-use timbermq_bugs::{Bug, planted};
+use timbermq_bugs::{Bug, extra_rounds, planted};
 use timbermq_record::{Record, tags_code};
 use timbermq_types::{LogId, LogIndex, LogPosition, QueueOffset, UnixMillis, perm};
 
@@ -352,6 +352,9 @@ fn send(tables: &mut Tables, records: &[u8], position: LogPosition, tx: &mut Tx<
     let mut marked = Vec::with_capacity(1);
     let mut rest = records;
     while !rest.is_empty() {
+        for _ in 0..extra_rounds() {
+            std::hint::black_box(Record::parse_prefix(rest).is_ok());
+        }
         let Ok((record, tail)) = Record::parse_prefix(rest) else { return Reply::Refused(Refusal::Malformed) };
         if record.queue_id() != first.queue_id() || record.topic() != first.topic() {
             return Reply::Refused(Refusal::Malformed);
