@@ -294,8 +294,10 @@ mod tests {
 
     #[test]
     fn a_run_with_errors_has_no_medians() {
-        let report = |errors: u64| json!({ "windows": [{ "fraction_of_skeleton": 0.4, "cpu_of_skeleton": 2.5, "errors": errors }] });
-        assert_eq!(Medians::of(&report(0)).expect("medians"), Medians { fraction: 0.4, cpu: 2.5 });
+        let row = |errors: u64| json!({ "fraction_of_skeleton": 0.4, "cpu_of_skeleton": 2.5, "others_cores": 0.1, "errors": errors });
+        let report = |errors: u64| json!({ "windows": [row(errors)] });
+        let medians = Medians { fraction: 0.4, cpu: 2.5, others: 0.1 };
+        assert_eq!(Medians::of(&report(0)).expect("medians"), medians);
         assert!(Medians::of(&report(1)).is_err());
         assert!(Medians::of(&json!({ "windows": [{ "errors": 0 }] })).is_err());
     }
