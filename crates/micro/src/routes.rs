@@ -29,7 +29,6 @@ fn topics(state_version: i64) -> TopicConfigTable {
     TopicConfigTable {
         topic_config_table: table,
         data_version: DataVersion { state_version, timestamp: 1, counter: state_version },
-        ..TopicConfigTable::default()
     }
 }
 
