@@ -11,6 +11,9 @@
 //! somebody asks it for a bug ([`check_environment`]).
 //!
 //! [`CATALOGUE`] lists the bugs, what each breaks and which layers of verification are expected to see it.
+//!
+//! One more thing can be planted, which breaks nothing: work that is done again ([`extra_rounds`]), by which the gate on
+//! performance proves that it would notice.
 
 mod catalogue;
 #[cfg(debug_assertions)]
@@ -49,6 +52,37 @@ const _: () = {
     }
 };
 
+/// What a wish for a slowdown begins with; the number of extra rounds follows.
+pub const SLOWDOWN: &str = "slowdown:";
+/// Most rounds that can be wished for.
+const ROUNDS_MAX: u32 = 1000;
+
+/// How often the path of a message does again what it has done already: the checksum of its frame, the reading of its
+/// record. Without debug assertions never.
+#[cfg(debug_assertions)]
+#[inline]
+#[must_use]
+pub fn extra_rounds() -> u32 {
+    switch::extra_rounds()
+}
+
+/// How often the path of a message does again what it has done already. Without debug assertions never.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+#[must_use]
+pub const fn extra_rounds() -> u32 {
+    0
+}
+
+// As above.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(extra_rounds() == 0, "a release build must not do work again");
+
+/// The rounds of a wish for a slowdown.
+fn rounds_of(wish: &str) -> Option<u32> {
+    wish.strip_prefix(SLOWDOWN)?.parse().ok().filter(|rounds| (1..=ROUNDS_MAX).contains(rounds))
+}
+
 /// Whether this build can plant bugs at all.
 #[must_use]
 pub const fn has_switch() -> bool {
@@ -71,10 +105,11 @@ fn check_wish(wish: &str, has_switch: bool) -> Result<(), String> {
              build with --profile verify"
         ));
     }
-    match Bug::named(wish) {
-        Some(_) => Ok(()),
-        None => Err(format!("{VARIABLE}={wish}: unknown bug; there are {}", names().join(", "))),
+    if Bug::named(wish).is_some() || rounds_of(wish).is_some() {
+        return Ok(());
     }
+    let names = names().join(", ");
+    Err(format!("{VARIABLE}={wish}: unknown bug; there are {names}, and {SLOWDOWN}N with N up to {ROUNDS_MAX}"))
 }
 
 /// The names of all bugs that can be planted.
@@ -94,6 +129,16 @@ mod tests {
         assert_eq!(check_wish("ack-before-fsync", true), Ok(()));
         let unknown = check_wish("nonsense", true).unwrap_err();
         assert!(unknown.contains("unknown bug") && unknown.contains("ack-before-fsync"), "{unknown}");
+    }
+
+    #[test]
+    fn a_slowdown_is_a_wish_like_any_other_and_has_a_number_in_bounds() {
+        assert_eq!(check_wish("slowdown:20", true), Ok(()));
+        assert!(check_wish("slowdown:20", false).is_err());
+        for wish in ["slowdown", "slowdown:", "slowdown:0", "slowdown:-1", "slowdown:1001", "slowdown:x"] {
+            assert!(check_wish(wish, true).is_err(), "{wish}");
+        }
+        assert_eq!(extra_rounds(), 0, "nobody wished for one");
     }
 
     #[cfg(debug_assertions)]

@@ -1,15 +1,18 @@
 //! The switch, which only builds with debug assertions have.
 
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::{Bug, VARIABLE, check_wish};
+use crate::{Bug, VARIABLE, check_wish, rounds_of};
 
 /// Set once the environment has been looked at.
 const LOOKED: u64 = 1 << 63;
 
 /// One bit for each bug.
 static PLANTED: AtomicU64 = AtomicU64::new(0);
+
+/// Rounds of a slowdown. Stored before it is known that somebody has looked.
+static ROUNDS: AtomicU32 = AtomicU32::new(0);
 
 fn bit(bug: Bug) -> u64 {
     1 << bug as u8
@@ -23,6 +26,14 @@ pub(crate) fn is_on(bug: Bug) -> bool {
         bits = PLANTED.load(Ordering::Relaxed);
     }
     bits & bit(bug) != 0
+}
+
+#[inline]
+pub(crate) fn extra_rounds() -> u32 {
+    if PLANTED.load(Ordering::Relaxed) & LOOKED == 0 {
+        look();
+    }
+    ROUNDS.load(Ordering::Relaxed)
 }
 
 /// Switches `bug` on for the rest of the process, and says so on stderr.
@@ -48,7 +59,13 @@ fn look() {
         if let Err(problem) = check_wish(&wish, true) {
             panic!("{problem}");
         }
-        if let Some(bug) = Bug::named(&wish) {
+        if let Some(rounds) = rounds_of(&wish) {
+            ROUNDS.store(rounds, Ordering::Relaxed);
+            PLANTED.fetch_or(LOOKED, Ordering::Relaxed);
+            eprintln!(
+                "WARNING: a slowdown is planted: this process does some of its work {rounds} times more ON PURPOSE"
+            );
+        } else if let Some(bug) = Bug::named(&wish) {
             // In one step, so that no thread sees that somebody looked without seeing what was found.
             PLANTED.fetch_or(LOOKED | bit(bug), Ordering::Relaxed);
             warn(bug);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::packages::{self, Missing};
 use crate::workspace::{stdout_of, without_cargo_variables};
-use crate::{golang, page, product, run, setup};
+use crate::{gate, golang, micro, page, product, run, setup};
 
 /// Scenarios that run a whole cluster.
 const SCENARIOS: [&str; 3] = ["s1", "s9", "peers"];
@@ -24,12 +24,17 @@ const LIMIT: std::time::Duration = std::time::Duration::from_secs(4 * 3600);
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let Some((what, rest)) = args.split_first() else { bail!("what is to be measured? see cargo xtask bench --help") };
     let what = what.to_string_lossy();
+    match what.as_ref() {
+        "micro" => return micro::run(rest),
+        "gate" => return gate::run(rest),
+        _ => {}
+    }
     if TOOLS.contains(&what.as_ref()) {
         let binary = product::build(&setup::prepare()?, "timbermq-bench", product::DIST)?;
         return crate::status(without_cargo_variables(Command::new(binary)).arg(what.as_ref()).args(rest));
     }
     if !SCENARIOS.contains(&what.as_ref()) {
-        bail!("nothing is called {what}; there are {} and {}", SCENARIOS.join(", "), TOOLS.join(", "));
+        bail!("nothing is called {what}; there are {}, micro, gate and {}", SCENARIOS.join(", "), TOOLS.join(", "));
     }
     let plan = Plan::parse(rest);
     let ready = setup::prepare()?;

@@ -1,12 +1,15 @@
 //! Developer tasks. `cargo xtask dev` and `cargo xtask ci` are all a fresh machine needs; the others are their parts.
 
+mod accepted;
 mod bench;
 mod ci;
 mod fuzz;
+mod gate;
 mod golang;
 mod jepsen;
 mod lock;
 mod loom;
+mod micro;
 mod models;
 mod mutants;
 mod packages;
@@ -79,6 +82,8 @@ const TASKS: &[Task] = &[
         usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s9 [--rounds N] [--own-only] [--only kill|pause] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench peers [--scenario s1|s2] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--dir DIR] [--record] |\n       \
+                bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
+                bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench load|skeleton|calibrate ARGS...",
         details: "  s1               durable sends to three replicas, and the same load on the skeleton, A B A B\n  \
                   --pairs N        pairs of runs for each window; 5 unless given\n  \
@@ -96,6 +101,12 @@ const TASKS: &[Task] = &[
                   \x20                kafka, nats-sync-always, nats, rabbitmq-quorum, rocketmq-rust, or the beginning of names\n  \
                   --dir DIR        data on this disk; a temporary directory unless given\n  \
                   --record         keep the figures, and write the page on performance\n  \
+                  micro            instructions of each part of the hot path, compared with crates/xtask/accepted-costs.toml\n  \
+                  gate             a short s1, its medians compared with those in the same file; measured again before it fails\n  \
+                  --accept         what is measured is accepted\n  \
+                  --plant N        the product does some of its work N times more, in a build that can; compared with the same\n  \
+                  \x20                build as it is\n  \
+                  --must-fail      succeed only when that is found too slow, and of the parts those that are\n  \
                   load, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
                   s1, s9 and peers end with one JSON object.",
         run: bench::run,

@@ -66,6 +66,13 @@ pub const MODELS: &[Requirement] = &[
     Requirement { name: "pip", package: "python3-pip", present: || runs("python3", &["-m", "pip", "--version"]) },
 ];
 
+/// What counts instructions.
+pub const COUNTING: &[Requirement] = &[Requirement {
+    name: "valgrind",
+    package: "valgrind",
+    present: || runs("valgrind", &["--tool=callgrind", "--callgrind-out-file=/dev/null", "true"]),
+}];
+
 /// Whether a missing package may be installed or is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Missing {

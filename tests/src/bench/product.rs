@@ -15,6 +15,21 @@ pub(super) const FILL: Duration = Duration::from_secs(30);
 /// Messages in flight meanwhile.
 const FILL_WINDOW: usize = 1024;
 
+/// How the product begins.
+#[derive(Clone, Debug)]
+pub(super) struct Beginning {
+    /// Load before the first run.
+    pub fill: Duration,
+    /// What is planted in the replicas, whose build must be one that can have it.
+    pub plant: Option<String>,
+}
+
+impl Default for Beginning {
+    fn default() -> Self {
+        Self { fill: FILL, plant: None }
+    }
+}
+
 /// Three replicas that serve.
 pub(super) struct Product {
     cluster: Cluster,
@@ -36,6 +51,22 @@ impl Product {
         size: usize,
         dir: PathBuf,
     ) -> Result<Self> {
+        Self::start_as(binary, bench, durability, further, size, dir, &Beginning::default())
+    }
+
+    /// The same with another beginning.
+    ///
+    /// # Errors
+    /// It does not come to serve.
+    pub(super) fn start_as(
+        binary: &Path,
+        bench: &Path,
+        durability: &str,
+        further: &[String],
+        size: usize,
+        dir: PathBuf,
+        beginning: &Beginning,
+    ) -> Result<Self> {
         let settings: Vec<String> = [
             format!("group.durability={durability}"),
             // So that the disk does not fill, and segments are used again before the first run.
@@ -46,13 +77,14 @@ impl Product {
         .into_iter()
         .chain(further.iter().cloned())
         .collect();
-        let options = Options { settings: settings.clone(), ..Options::in_dir(dir) };
+        let plant = beginning.plant.clone();
+        let options = Options { settings: settings.clone(), plant, ..Options::in_dir(dir) };
         let cluster = Cluster::start(binary, &options)?;
         let admin = Admin::new(&cluster.namesrv())?;
         admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
         admin.create_topic(TOPIC, 1)?;
         eprintln!("filling the log");
-        let pace = Pace { window: FILL_WINDOW, connections: 1, size, warmup: WARMUP, time: FILL };
+        let pace = Pace { window: FILL_WINDOW, connections: 1, size, warmup: WARMUP, time: beginning.fill };
         paced(&mut load(bench, &cluster.namesrv(), &[]), &pace, SLACK)?;
         Ok(Self { cluster, settings })
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
 use timbermq_bench::usage;
 
-use super::product::{FILL, Product};
+use super::product::{Beginning, FILL, Product};
 use super::{Pace, SETTLE, SLACK, WARMUP, directory, measured, paced, version_of};
 
 /// How far a probe of the machine may move between beginning and end.
@@ -40,6 +40,15 @@ pub struct Args {
     /// Bytes of a body.
     #[arg(long, default_value_t = 1024)]
     size: usize,
+    /// Seconds of load before the first run, so that files have been used before.
+    #[arg(long, default_value_t = FILL.as_secs())]
+    fill: u64,
+    /// Does not ask what the machine can do before and after.
+    #[arg(long)]
+    no_calibration: bool,
+    /// Bug or slowdown in the product, which must be a build that can have one.
+    #[arg(long, value_name = "BUG")]
+    plant: Option<String>,
     /// Directory for data, on the disk in question.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -102,7 +111,9 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let load_before = usage::load();
     let first = calibrate(args, &dir)?;
     let durability = args.durability.setting();
-    let mut product = Product::start(binary, &args.bench, durability, &args.set, args.size, dir.join("cluster"))?;
+    let beginning = Beginning { fill: Duration::from_secs(args.fill), plant: args.plant.clone() };
+    let (set, cluster) = (&args.set, dir.join("cluster"));
+    let mut product = Product::start_as(binary, &args.bench, durability, set, args.size, cluster, &beginning)?;
     let settings = product.settings.clone();
     let version = version_of(binary)?;
     let mut pairs = Vec::new();
@@ -138,7 +149,8 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
             "pairs": args.pairs,
             "seconds": args.seconds,
             "warmup_seconds": WARMUP.as_secs(),
-            "fill_seconds": FILL.as_secs(),
+            "fill_seconds": args.fill,
+            "planted": args.plant,
             "connections": args.connections,
             "message_size": args.size,
             "settings": settings,
@@ -155,6 +167,9 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
 }
 
 fn calibrate(args: &Args, dir: &Path) -> Result<Value> {
+    if args.no_calibration {
+        return Ok(Value::Null);
+    }
     let mut command = Command::new(&args.bench);
     measured(command.arg("calibrate").arg("--dir").arg(dir.join("calibrate")), SLACK)
 }
@@ -181,12 +196,14 @@ fn row(window: usize, pairs: &[Pair]) -> Value {
     let cpu = |run: &Value, who: &str| run["cpuMicrosPerMessage"][who].as_f64();
     let p99_us = |run: &Value| Some(run["publishLatency99pct"].as_f64()? * 1e3);
     let ratio = |pair: &Pair| Some(rate(&pair.product)? / rate(&pair.skeleton)?);
+    let cpu_ratio = |pair: &Pair| Some(cpu(&pair.product, "total")? / cpu(&pair.skeleton, "total")?);
     let mut row = Map::new();
     row.insert("window".into(), window.into());
     row.insert("pairs".into(), pairs.len().into());
     Spread::put(spread(&|pair| rate(&pair.product)), "msgs_per_s", 1.0, &mut row);
     Spread::put(spread(&ratio), "fraction_of_skeleton", 1000.0, &mut row);
     Spread::put(spread(&|pair| cpu(&pair.product, "total")), "cpu_us_per_msg", 100.0, &mut row);
+    Spread::put(spread(&cpu_ratio), "cpu_of_skeleton", 1000.0, &mut row);
     Spread::put(spread(&|pair| cpu(&pair.product, "servers")), "servers_cpu_us_per_msg", 100.0, &mut row);
     Spread::put(spread(&|pair| p99_us(&pair.product)), "p99_us", 1.0, &mut row);
     Spread::put(
@@ -282,6 +299,7 @@ mod tests {
             (&json!(100.0), &json!(50.0), &json!(300.0))
         );
         assert_eq!((&row["fraction_of_skeleton"], &row["fraction_of_skeleton_max"]), (&json!(0.3), &json!(0.5)));
+        assert_eq!((&row["cpu_of_skeleton"], &row["cpu_of_skeleton_max"]), (&json!(2.5), &json!(3.0)));
         assert_eq!((&row["cpu_us_per_msg"], &row["p99_us"], &row["pairs"]), (&json!(10.0), &json!(4_000.0), &json!(3)));
     }
 
