@@ -40,6 +40,10 @@ pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<
     out.extend(payload);
 }
 
+/// A frame shorter than this is copied out of the buffer it was read into. Entries live as long as the log keeps them in
+/// memory, and a few hundred bytes of one must not hold a buffer of [64 KiB](timbermq_env::ReadHalf::read) all that time.
+const COPIED_BELOW_BYTES: usize = 32 * 1024;
+
 /// Longest first frame: whoever has not said who it is gets no more memory than that.
 pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 
@@ -93,7 +97,13 @@ impl FrameReader {
             return Ok(None);
         }
         self.buffer.advance(4);
-        let mut frame = self.buffer.split_to(len).freeze();
+        let mut frame = if len < COPIED_BELOW_BYTES {
+            let copy = Bytes::copy_from_slice(&self.buffer[..len]);
+            self.buffer.advance(len);
+            copy
+        } else {
+            self.buffer.split_to(len).freeze()
+        };
         let crc = frame.get_u32_le();
         if crc32fast::hash(&frame) != crc {
             return Err(invalid("a frame with a wrong CRC".to_owned()));
@@ -166,6 +176,20 @@ mod tests {
             assert!(reader.buffer.capacity() <= 4 * arrived, "{} bytes", reader.buffer.capacity());
             reader.buffer.extend_from_slice(&[0; 5000]);
             arrived += 5000;
+        }
+    }
+
+    #[test]
+    fn a_short_frame_that_is_kept_does_not_hold_the_buffer_it_was_read_into() {
+        const BUFFER: usize = 64 * 1024;
+        let mut reader = trusting();
+        reader.buffer = BytesMut::with_capacity(BUFFER);
+        let buffer = reader.buffer.as_ptr();
+        for payload in [&[1; 10][..], &[2; 1000]] {
+            reader.buffer.extend_from_slice(&bytes_of(7, 1, payload));
+            let kept = reader.take().unwrap().expect("a frame").payload;
+            reader.buffer.reserve(BUFFER);
+            assert_eq!((&kept[..], reader.buffer.as_ptr()), (payload, buffer), "the buffer serves again");
         }
     }
 
