@@ -1,13 +1,14 @@
 //! The benches: the product measured beside the least that a replicated log could cost.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::packages::{self, Missing};
-use crate::workspace::{stdout_of, without_cargo_variables};
+use crate::workspace::{Workspace, stdout_of, without_cargo_variables};
 use crate::{gate, golang, micro, page, product, run, setup};
 
 /// Scenarios that run a whole cluster.
@@ -27,6 +28,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     match what.as_ref() {
         "micro" => return micro::run(rest),
         "gate" => return gate::run(rest),
+        "page" => return drawings(rest),
         _ => {}
     }
     if TOOLS.contains(&what.as_ref()) {
@@ -34,7 +36,11 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         return crate::status(without_cargo_variables(Command::new(binary)).arg(what.as_ref()).args(rest));
     }
     if !SCENARIOS.contains(&what.as_ref()) {
-        bail!("nothing is called {what}; there are {}, micro, gate and {}", SCENARIOS.join(", "), TOOLS.join(", "));
+        bail!(
+            "nothing is called {what}; there are {}, micro, gate, page and {}",
+            SCENARIOS.join(", "),
+            TOOLS.join(", ")
+        );
     }
     let plan = Plan::parse(rest);
     let ready = setup::prepare()?;
@@ -73,6 +79,17 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         page::write_performance(root)?;
     }
     Ok(if finished.status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the page that has drawings.
+fn drawings(args: &[OsString]) -> Result<ExitCode> {
+    let out = match args {
+        [] => None,
+        [flag, out] if flag == "--out" => Some(Path::new(out)),
+        _ => bail!("unknown arguments; see cargo xtask bench --help"),
+    };
+    println!("{}", page::write_drawings(&Workspace::open()?.root, out)?.display());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is asked for: what goes to the runner, and what is this task's own.

@@ -84,6 +84,7 @@ const TASKS: &[Task] = &[
                 bench peers [--scenario s1|s2] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--dir DIR] [--record] |\n       \
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
+                bench page [--out FILE] |\n       \
                 bench load|skeleton|calibrate ARGS...",
         details: "  s1               durable sends to three replicas, and the same load on the skeleton, A B A B\n  \
                   --pairs N        pairs of runs for each window; 5 unless given\n  \
@@ -107,6 +108,8 @@ const TASKS: &[Task] = &[
                   --plant N        the product does some of its work N times more, in a build that can; compared with the same\n  \
                   \x20                build as it is\n  \
                   --must-fail      succeed only when that is found too slow, and of the parts those that are\n  \
+                  page             write the page that shows recorded figures with drawings, crates/timbermq/docs/performance.html\n  \
+                  --out FILE       write it there instead\n  \
                   load, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
                   s1, s9 and peers end with one JSON object.",
         run: bench::run,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -15,9 +15,11 @@ use crate::sim::LEDGER;
 use crate::workspace::{Workspace, array};
 
 /// Where figures are kept, one file of JSON for each task that makes them.
-const RESULTS: &str = "crates/timbermq/docs/results";
+pub(crate) const RESULTS: &str = "crates/timbermq/docs/results";
 /// The page on performance.
 const PERFORMANCE: &str = "crates/timbermq/docs/performance.md";
+/// The same with drawings.
+const PERFORMANCE_HTML: &str = "crates/timbermq/docs/performance.html";
 /// The other pages and their texts. `{{file/pointer}}` stands for a figure, `{{table:name}}` for a table.
 const PAGES: [(&str, &str); 2] = [
     ("crates/timbermq/docs/verification.md", include_str!("verification.md")),
@@ -52,7 +54,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let results = |file: &str| read(&root, file);
     let texts = PAGES.iter().map(|(page, text)| (*page, render(text, &results)));
-    for (page, fresh) in texts.chain([(PERFORMANCE, performance::render(&results))]) {
+    for (page, fresh) in texts.chain(performance_pages(&root)) {
         if !is_check {
             write(&root, page, &fresh)?;
         } else if fs::read_to_string(root.join(page)).unwrap_or_default() != fresh {
@@ -63,12 +65,29 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Writes the page on performance.
+/// Writes the pages on performance.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_performance(root: &Path) -> Result<()> {
+    performance_pages(root).iter().try_for_each(|(page, fresh)| write(root, page, fresh))
+}
+
+/// Writes the page on performance that has drawings, to `out` if that is asked for. Where it is.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_performance(root: &Path) -> Result<()> {
-    write(root, PERFORMANCE, &performance::render(&|file| read(root, file)))
+pub fn write_drawings(root: &Path, out: Option<&Path>) -> Result<PathBuf> {
+    let path = out.map_or_else(|| root.join(PERFORMANCE_HTML), Path::to_owned);
+    let page = performance::render_html(&|file| read(root, file));
+    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// The pages on performance: the text, and the same with drawings.
+fn performance_pages(root: &Path) -> [(&'static str, String); 2] {
+    let results = |file: &str| read(root, file);
+    [(PERFORMANCE, performance::render(&results)), (PERFORMANCE_HTML, performance::render_html(&results))]
 }
 
 fn write(root: &Path, path: &str, page: &str) -> Result<()> {

@@ -1,11 +1,16 @@
 //! The page on performance: only what recorded runs measured, with how, where and beside what.
 
+mod html;
+mod markup;
+mod plots;
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
 use crate::page::number;
 use crate::workspace::array;
+pub(crate) use html::page as render_html;
 
 /// The page's text. `{{name}}` stands for a part that recorded figures fill.
 const TEXT: &str = include_str!("performance.md");
@@ -306,6 +311,18 @@ fn spread(row: &Value, name: &str, unit: f64, decimals: usize) -> String {
     if min == max { median } else { format!("{median} ({min}–{max})") }
 }
 
+/// What has grown, as one says it: sizes in the largest unit that has no fraction.
+fn grown(what: &str, value: &Value) -> String {
+    match value.as_u64() {
+        Some(bytes) if what == "message_size" => match bytes {
+            b if b >= 1 << 20 && b.is_multiple_of(1 << 20) => format!("{} MiB", b >> 20),
+            b if b >= 1 << 10 && b.is_multiple_of(1 << 10) => format!("{} KiB", b >> 10),
+            b => format!("{b} B"),
+        },
+        _ => number(value),
+    }
+}
+
 /// `1 core`, `2 cores`.
 fn counted(count: &Value, one: &str) -> String {
     if *count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
@@ -316,7 +333,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn results(file: &str) -> Value {
+    pub(super) fn results(file: &str) -> Value {
         match file {
             "bench-s1-f" => json!({
                 "command": "cargo xtask bench s1", "pairs": 5, "seconds": 10, "warmup_seconds": 2, "message_size": 1024, "connections": 1,

@@ -325,6 +325,7 @@ fn by_kind(seen: &[Seen], faults: &[(Fault, f64)], sort: Fault) -> Value {
         let mut row = Map::new();
         row.insert("samples".into(), times.len().into());
         row.insert("never".into(), never.into());
+        row.insert("all".into(), times.iter().map(|ms| ms.round()).collect());
         let spread = Spread::of(times);
         for (name, value) in [
             ("median", spread.map(|spread| spread.median)),
@@ -402,8 +403,8 @@ mod tests {
         assert_eq!(
             by_kind(&seen, &faults, Fault::Kill),
             json!({
-                "own": { "samples": 2, "never": 0, "median": 650.0, "min": 300.0, "max": 1_000.0 },
-                "stock_java": { "samples": 1, "never": 0, "median": 3_000.0, "min": 3_000.0, "max": 3_000.0 },
+                "own": { "samples": 2, "never": 0, "all": [1_000.0, 300.0], "median": 650.0, "min": 300.0, "max": 1_000.0 },
+                "stock_java": { "samples": 1, "never": 0, "all": [3_000.0], "median": 3_000.0, "min": 3_000.0, "max": 3_000.0 },
             })
         );
         let paused = by_kind(&seen, &faults, Fault::Pause);

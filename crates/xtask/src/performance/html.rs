@@ -1,0 +1,308 @@
+//! The page on performance once more, as one file of HTML with drawings that needs nothing but itself. Text and tables are those
+//! of the page in Markdown; drawings are added here, a function for each kind of figures.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::markup::{blocks, escaped, inline};
+use super::plots::{Bars, Group, Lines, Range, short};
+use super::{TEXT, grown, part};
+use crate::workspace::array;
+
+/// The style of every report, and what this one has beside it.
+const CSS: [&str; 2] = [include_str!("../../../../jepsen/src/report/page.css"), include_str!("page.css")];
+/// Who is shown first everywhere.
+const OURS: &str = "TimberMQ";
+
+/// The page, of figures that `results` finds by the name of their file.
+pub(crate) fn page(results: &dyn Fn(&str) -> Value) -> String {
+    let mut out = String::with_capacity(128 << 10);
+    out.push_str(
+        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>\
+         <meta name='color-scheme' content='light dark'><title>TimberMQ: how fast is it?</title>",
+    );
+    let _ = write!(out, "<style>{}{}</style><main>", CSS[0], CSS[1]);
+    let drawn = |name: &str| drawn(name, results);
+    for (number, chunk) in TEXT.split("\n## ").enumerate() {
+        let (title, body) = chunk.split_once('\n').unwrap_or((chunk, ""));
+        let body = blocks(body, &drawn);
+        if number == 0 {
+            let title = inline(title.trim_start_matches("# "));
+            let _ = write!(out, "<header><h1>{title}</h1>{body}</header>{}", tiles(results));
+        } else {
+            let _ = write!(out, "<section><h2>{}</h2>{body}</section>", inline(title));
+        }
+    }
+    out.push_str("</main></html>\n");
+    out
+}
+
+/// What was recorded under a name: drawings, the table, how it was measured.
+fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
+    let figures = results(&format!("bench-{name}"));
+    let plots = match name {
+        "s1-f" | "s1-p" => sends(&figures),
+        "s9" => takeovers(&figures),
+        "peers-s1" | "peers-s2" => beside_peers(&figures),
+        "growth" => growth(&figures),
+        _ => String::new(),
+    };
+    let plots = if plots.is_empty() { plots } else { format!("<div class='plots'>{plots}</div>") };
+    let table = blocks(&part(name, results), &|_| String::new());
+    format!("<div id='bench-{}'>{plots}{table}{}</div>", escaped(name), details(&figures))
+}
+
+/// The figures that most look for first.
+fn tiles(results: &dyn Fn(&str) -> Value) -> String {
+    let mut tiles = String::new();
+    let mut tile = |value: Option<f64>, unit: &str, what: &str| {
+        if let Some(value) = value {
+            let _ = write!(tiles, "<div><b>{} {unit}</b>{}</div>", short(value), escaped(what));
+        }
+    };
+    let durable = results("bench-s1-f");
+    if let Some(row) = array(&durable["windows"]).last() {
+        let window = &row["window"];
+        tile(row["msgs_per_s"].as_f64(), "/s", &format!("durable sends, {window} in flight"));
+        tile(row["fraction_of_skeleton"].as_f64().map(|part| part * 100.0), "%", "of the skeleton in the same minute");
+        tile(row["cpu_us_per_msg"].as_f64(), "µs", "CPU a message, all replicas and the client");
+    }
+    let takeovers = results("bench-s9");
+    tile(takeovers["kill_ms"]["own"]["median"].as_f64(), "ms", "until sends succeed after the leader was killed");
+    tile(takeovers["lost"].as_f64(), "lost", &format!("of {} acknowledged sends", takeovers["acknowledged"]));
+    if tiles.is_empty() { tiles } else { format!("<div class='tiles'>{tiles}</div>") }
+}
+
+fn sends(figures: &Value) -> String {
+    let rows: Vec<&Value> = array(&figures["windows"]).collect();
+    let beside = |title: &str, axis, name: &str, unit: f64| Bars {
+        title: title.to_owned(),
+        axis,
+        series: vec![OURS.to_owned(), "skeleton".to_owned()],
+        groups: rows
+            .iter()
+            .map(|row| {
+                let bars = [name.to_owned(), format!("skeleton_{name}")];
+                let bars = (0..).zip(bars.map(|name| Range::of(row, &name, unit))).collect();
+                (format!("{} in flight", row["window"]), bars)
+            })
+            .collect(),
+        ..Bars::default()
+    };
+    let plots = [
+        beside("Messages a second", "messages a second", "msgs_per_s", 1.0),
+        beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
+        beside("Latency, 99th percentile", "ms", "p99_us", 1e3),
+    ];
+    plots.iter().map(Bars::draw).collect()
+}
+
+fn takeovers(figures: &Value) -> String {
+    let faults = [("killed", "kill_ms"), ("stopped", "pause_ms"), ("cut off", "cut_ms")];
+    let mut bars = Bars {
+        title: "From the fault to the next send that succeeds".to_owned(),
+        axis: "ms",
+        series: vec!["our own client".to_owned(), "stock Java client".to_owned()],
+        ..Bars::default()
+    };
+    for (fault, name) in faults {
+        let kinds = ["own", "stock_java"].map(|kind| &figures[name][kind]);
+        if kinds.iter().all(|row| row["median"].is_null()) {
+            continue;
+        }
+        let range = |row: &Value| {
+            let [median, min, max] = ["median", "min", "max"].map(|field| row[field].as_f64());
+            Some(Range { median: median?, min: min?, max: max? })
+        };
+        bars.groups.push((format!("leader {fault}"), (0..).zip(kinds.map(range)).collect()));
+        for row in kinds {
+            bars.samples.push(array(&row["all"]).filter_map(Value::as_f64).collect());
+        }
+    }
+    bars.draw()
+}
+
+fn beside_peers(figures: &Value) -> String {
+    let mut windows: Vec<u64> = Vec::new();
+    for row in array(&figures["peers"]).flat_map(|peer| array(&peer["windows"])) {
+        windows.extend(row["window"].as_u64().filter(|window| !windows.contains(window)));
+    }
+    let named = |peer: &Value| {
+        let name = peer["name"].as_str().unwrap_or("?");
+        let promise = if peer["equal_durability"] == true { "" } else { ", promises less" };
+        format!("{name}{promise}")
+    };
+    // Of the peers that were measured with this many in flight.
+    let of = |window: u64, bars: &dyn Fn(&Value) -> Vec<Option<Range>>| -> Vec<Group> {
+        let row = |peer: &Value| array(&peer["windows"]).find(|row| row["window"] == window).cloned();
+        array(&figures["peers"])
+            .filter_map(|peer| Some((named(peer), row(peer).filter(|row| row["pairs"] != 0)?)))
+            .map(|(name, row)| (name, bars(&row).into_iter().enumerate().collect()))
+            .collect()
+    };
+    let both = || vec![OURS.to_owned(), "the other".to_owned()];
+    let ratio = |row: &Value| {
+        let [median, min, max] = ["ratio_median", "ratio_min", "ratio_max"].map(|name| row[name].as_f64());
+        vec![median.zip(min).zip(max).map(|((median, min), max)| Range { median, min, max })]
+    };
+    let pair =
+        |row: &Value, name: &str| vec![Range::of(row, &format!("timbermq_{name}"), 1.0), Range::of(row, name, 1.0)];
+    let mut plots: Vec<Bars> = windows
+        .iter()
+        .map(|window| Bars {
+            title: format!("{OURS} ÷ the other, {window} in flight"),
+            axis: "ratio of messages a second; dashed: even",
+            series: vec![OURS.to_owned()],
+            groups: of(*window, &ratio),
+            even: Some(1.0),
+            ..Bars::default()
+        })
+        .collect();
+    if let Some(largest) = windows.iter().max() {
+        let shown = [
+            ("Messages a second", "messages a second", "msgs_per_s"),
+            ("CPU a message of the servers", "µs", "servers_cpu_us_per_msg"),
+            ("Memory of all nodes", "MB", "rss_mb"),
+        ];
+        plots.extend(shown.map(|(title, axis, name)| Bars {
+            title: format!("{title}, {largest} in flight"),
+            axis,
+            series: both(),
+            groups: of(*largest, &|row| pair(row, name)),
+            ..Bars::default()
+        }));
+    }
+    plots.iter().map(Bars::draw).collect()
+}
+
+fn growth(figures: &Value) -> String {
+    let kinds = [
+        ("message_size", "larger messages", "bytes of a body"),
+        ("connections", "more connections", "connections"),
+        ("replicas", "more replicas", "replicas"),
+    ];
+    let measured = [
+        ("CPU a message", "µs, replicas and client", "cpu_us_per_msg"),
+        ("Messages a second", "messages a second", "msgs_per_s"),
+        ("Memory of the largest replica", "MB", "rss_mb"),
+    ];
+    let mut out = String::new();
+    for (what, growing, across) in kinds {
+        for (title, up, name) in measured {
+            let rows = array(&figures["growth"]).filter(|row| row["what"] == what);
+            let points = rows.filter_map(|row| {
+                let value = &row["value"];
+                let name = Range::of(row, name, 1.0)?;
+                Some((value.as_f64()?, grown(what, value), name))
+            });
+            let lines = Lines { title: format!("{title}, {growing}"), across, up, points: points.collect() };
+            out.push_str(&lines.draw());
+        }
+    }
+    out
+}
+
+/// What is told only to whoever asks: settings, load, and what the machine could do before and after.
+fn details(figures: &Value) -> String {
+    let mut out = String::new();
+    let settings: Vec<String> = array(&figures["settings"])
+        .filter_map(Value::as_str)
+        .map(|setting| format!("<code>{}</code>", escaped(setting)))
+        .collect();
+    if !settings.is_empty() {
+        let _ = write!(out, "<p>Settings of the replicas: {}.</p>", settings.join(", "));
+    }
+    let load = |when: &str| array(&figures["load"][when]).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if figures["load"].is_object() {
+        let (before, after) = (load("before"), load("after"));
+        let _ = write!(out, "<p>Load averages over 1, 5 and 15 minutes: before {before}, after {after}.</p>");
+    }
+    let [first, last] = ["first", "last"].map(|when| &figures["calibration"][when]);
+    if first.is_object() {
+        let mut table =
+            "| what the machine could do | before, a second | after, a second |\n|---|---|---|\n".to_owned();
+        let mut row = |name: String, first: &Value, last: &Value| {
+            let told = |probe: &Value| probe["per_s"].as_f64().map_or_else(|| "–".to_owned(), short);
+            let _ = writeln!(table, "| {name} | {} | {} |", told(first), told(last));
+        };
+        row("messages there and back over loopback".to_owned(), &first["echo"], &last["echo"]);
+        for (first, last) in array(&first["sync"]).zip(array(&last["sync"])) {
+            let layout = first["layout"].as_str().unwrap_or("?");
+            row(format!("syncs of {} bytes, {layout}, {} at a time", first["bytes"], first["writers"]), first, last);
+        }
+        out.push_str(&blocks(&table, &|_| String::new()));
+    }
+    if out.is_empty() { out } else { format!("<details><summary>Settings and machine</summary>{out}</details>") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::super::tests::results;
+    use super::*;
+    use crate::page::RESULTS;
+
+    fn hostile(file: &str) -> Value {
+        let mut figures = results(file);
+        match file {
+            "bench-s9" => {
+                figures["cut_why"] = "<script>x</script>".into();
+                figures["kill_ms"]["own"]["all"] = json!([150.0, 210.0, 900.0]);
+            }
+            "bench-s1-f" => {
+                figures["settings"] = json!(["a=<b>"]);
+                figures["versions"]["timbermq"] = "<img src=x>".into();
+            }
+            "bench-peers-s1" => figures["peers"][0]["name"] = "'<other>'".into(),
+            _ => {}
+        }
+        figures
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere_and_escapes_what_it_is_told() {
+        let page = page(&hostile);
+        for outside in ["http://", "https://", "src=x>", "href=", "@import", "url(", "<script", "<img", "<link"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        assert!(page.contains("&lt;script&gt;x&lt;/script&gt;") && page.contains("<code>a=&lt;b&gt;</code>"));
+        assert!(page.contains("&#39;&lt;other&gt;&#39;, promises less"));
+        for tag in ["header", "section", "figure", "svg", "g", "table", "details", "div", "p", "ul", "li"] {
+            let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+        assert!(!page.contains("NaN") && !page.contains("inf"), "every value has a place");
+        assert_eq!(page.matches("<circle").count(), 3, "each takeover is a point");
+    }
+
+    #[test]
+    fn every_recorded_file_is_shown() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(RESULTS);
+        let read = |file: &str| {
+            let text = fs::read_to_string(dir.join(format!("{file}.json"))).unwrap_or_default();
+            serde_json::from_str(&text).unwrap_or(Value::Null)
+        };
+        let page = page(&read);
+        let mut shown = 0;
+        for entry in fs::read_dir(&dir).expect("there are results") {
+            let name = entry.expect("readable").file_name().to_string_lossy().into_owned();
+            let Some(name) = name.strip_suffix(".json").filter(|name| name.starts_with("bench-")) else { continue };
+            let (_, after) = page.split_once(&format!("<div id='{name}'>")).unwrap_or_else(|| panic!("no {name}"));
+            let part = after.split("<div id='").next().unwrap_or_default();
+            assert!(part.contains("<table>") && part.contains("<svg") && part.contains("revision"), "{name}");
+            shown += 1;
+        }
+        assert!(shown >= 2, "{shown}");
+    }
+
+    #[test]
+    fn what_was_not_recorded_is_said_to_be_missing() {
+        let page = page(&|_| Value::Null);
+        assert!(page.contains("<p>Not recorded yet.</p>") && !page.contains("<svg") && !page.contains("{{"));
+    }
+}
