@@ -1,6 +1,7 @@
-//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S9, failover; and S1 and S2
-//! beside other brokers.
+//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S9, failover; S1 and S2
+//! beside other brokers; and what a message costs as work grows.
 
+mod growth;
 mod peers;
 mod product;
 mod s1;
@@ -34,6 +35,8 @@ pub enum Scenario {
     S1(s1::Args),
     /// The leader dies, or hangs: when a send succeeds again.
     S9(s9::Args),
+    /// Larger messages, more connections, more replicas: what a message costs.
+    Growth(growth::Args),
     /// Other brokers and the product, in turn.
     Peers(peers::Args),
 }
@@ -46,6 +49,7 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
     match scenario {
         Scenario::S1(args) => s1::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
+        Scenario::Growth(args) => growth::main(binary, args),
         Scenario::Peers(args) => peers::main(binary, args),
     }
 }

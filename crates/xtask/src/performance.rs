@@ -40,6 +40,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     }
     let mut text = match name {
         "s9" => takeovers(&figures),
+        "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
         _ => sends(&figures),
     };
@@ -105,6 +106,50 @@ fn takeovers(figures: &Value) -> String {
         number(&figures["lost"]),
         number(&figures["failed_sends"])
     );
+    text
+}
+
+fn growth(figures: &Value) -> String {
+    let mut text =
+        "| what grows | to | in flight | CPU a message, µs | messages a second | MB of bodies a second | p99, ms | \
+                    memory of the largest replica, MB |\n|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for row in array(&figures["growth"]) {
+        let what = row["what"].as_str().unwrap_or("?");
+        let bytes = row["msgs_per_s"].as_f64().zip(row["message_size"].as_f64()).map(|(rate, size)| rate * size / 1e6);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            what.replace('_', " "),
+            grown(what, &row["value"]),
+            row["window"],
+            spread(row, "cpu_us_per_msg", 1.0, 1),
+            spread(row, "msgs_per_s", 1.0, 0),
+            bytes.map_or_else(|| NOTHING.to_owned(), |bytes| format!("{bytes:.1}")),
+            spread(row, "p99_us", 1e3, 1),
+            spread(row, "rss_mb", 1.0, 0),
+        );
+    }
+    let errors: u64 = array(&figures["growth"]).filter_map(|row| row["errors"].as_u64()).sum();
+    let _ = writeln!(
+        text,
+        "\nMedian of {} of {} s each after {} s of warm-up, smallest and largest in parentheses. {errors} errors.",
+        counted(&figures["runs_each"], "run"),
+        figures["seconds"],
+        figures["warmup_seconds"],
+    );
+    let superlinear: Vec<String> =
+        array(&figures["superlinear"]).filter_map(Value::as_str).map(|told| format!("* {told}\n")).collect();
+    if superlinear.is_empty() {
+        text.push_str("\nNothing grew more than in proportion to what grew.\n");
+    } else {
+        let _ = write!(text, "\nMore than in proportion to what grew:\n\n{}", superlinear.concat());
+    }
+    for row in array(&figures["skipped"]) {
+        let (what, why) = (row["what"].as_str().unwrap_or("?"), row["why"].as_str().unwrap_or("?"));
+        let what = what.replace('_', " ");
+        let _ = writeln!(text, "\nNot measured: {} {what}; {why}.", number(&row["value"]));
+    }
     text
 }
 
@@ -222,7 +267,7 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let rows: Vec<&Value> = array(&figures["windows"]).chain(of_peers).collect();
+    let rows: Vec<&Value> = array(&figures["windows"]).chain(array(&figures["growth"])).chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
     match (medians().reduce(f64::min), medians().reduce(f64::max)) {
         (Some(min), Some(max)) => format!("; others used {min:.1} to {max:.1} cores meanwhile"),
@@ -303,6 +348,16 @@ mod tests {
                     { "name": "absent", "pairs": 0, "windows": [{ "window": 1024, "pairs": 0 }], "reason": "no java\nmore" },
                 ],
             }),
+            "bench-growth" => json!({
+                "runs_each": 3, "seconds": 3, "warmup_seconds": 2, "superlinear": ["memory <grew>"],
+                "skipped": [{ "what": "connections", "value": 50_000, "why": "too many" }],
+                "growth": [
+                    { "what": "message_size", "value": 262_144, "message_size": 262_144, "window": 64, "errors": 1,
+                      "msgs_per_s": 1_000.0, "cpu_us_per_msg": 300.0, "cpu_us_per_msg_min": 290.0, "cpu_us_per_msg_max": 310.0 },
+                    { "what": "replicas", "value": 5, "message_size": 1024, "window": 1024, "errors": 0, "rss_mb": 200.0,
+                      "rss_mb_min": 200.0, "rss_mb_max": 200.0 },
+                ],
+            }),
             _ => Value::Null,
         }
     }
@@ -326,6 +381,9 @@ mod tests {
             page.contains("| – + – | 50 + 9 | 200 | 300 |") && page.contains("0 errors of TimberMQ, 7 of the others")
         );
         assert!(page.contains("* other: `fast=true`\n") && page.contains("* absent was not measured: no java.\n"));
+        assert!(page.contains("| message size | 256 KiB | 64 | 300.0 (290.0–310.0) |"), "{page}");
+        assert!(page.contains("| 262.1 |") && page.contains("| replicas | 5 | 1024 | – (–) |"), "{page}");
+        assert!(page.contains("* memory <grew>\n") && page.contains("Not measured: 50 000 connections; too many."));
         assert!(page.contains(MISSING), "nothing was recorded of s1-p");
         assert!(!page.contains("{{") && !page.contains("}}"));
     }
