@@ -1,6 +1,7 @@
 //! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S6, many topics; S9,
-//! failover; S11, idleness; and S1 and S2 beside other brokers.
+//! failover; S11, idleness; S1 and S2 beside other brokers; and what a message costs as work grows.
 
+mod growth;
 mod peers;
 mod product;
 mod s1;
@@ -40,6 +41,8 @@ pub enum Scenario {
     S9(s9::Args),
     /// Nothing happens: memory, CPU and writes.
     S11(s11::Args),
+    /// Larger messages, more connections, more replicas: what a message costs.
+    Growth(growth::Args),
     /// Other brokers and the product, in turn.
     Peers(peers::Args),
 }
@@ -54,6 +57,7 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
         Scenario::S6(args) => s6::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
         Scenario::S11(args) => s11::main(binary, args),
+        Scenario::Growth(args) => growth::main(binary, args),
         Scenario::Peers(args) => peers::main(binary, args),
     }
 }

@@ -81,6 +81,7 @@ const TASKS: &[Task] = &[
         about: "measure, beside the least that a replicated log could cost",
         usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s9 [--rounds N] [--own-only] [--only kill|pause] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
+                bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…] [--dir DIR] [--record] |\n       \
                 bench peers [--scenario s1|s2] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--dir DIR] [--record] |\n       \
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
@@ -96,6 +97,8 @@ const TASKS: &[Task] = &[
                   --own-only       without the stock client\n  \
                   --only kill      the leader is only killed, or only paused\n  \
                   --set KEY=VALUE  a setting of the replicas; of s1 and peers, too\n  \
+                  growth           what a message costs as bodies grow, and connections, and replicas; of the first, bytes in\n  \
+                  \x20                flight are bounded, and what the limit of open files forbids is left out with the reason\n  \
                   peers            other brokers in the same run, A B A B; installed first. 5 s a run unless given\n  \
                   --scenario s1    s1: ours waits for a majority's disks; s2: for its page cache, beside peers that do no more\n  \
                   --only NAMES     these alone: rocketmq-controller-sync, rocketmq-dledger, rocketmq-async-master, kafka-flush,\n  \
@@ -111,7 +114,7 @@ const TASKS: &[Task] = &[
                   page             write the page that shows recorded figures with drawings, crates/timbermq/docs/performance.html\n  \
                   --out FILE       write it there instead\n  \
                   load, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
-                  s1, s9 and peers end with one JSON object.",
+                  s1, s9, growth and peers end with one JSON object.",
         run: bench::run,
     },
     Task {

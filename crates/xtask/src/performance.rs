@@ -42,6 +42,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s6" => many_topics(&figures),
         "s9" => takeovers(&figures),
         "s11" => idle(&figures),
+        "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
         _ => sends(&figures),
     };
@@ -173,6 +174,50 @@ fn idle(figures: &Value) -> String {
     text
 }
 
+fn growth(figures: &Value) -> String {
+    let mut text =
+        "| what grows | to | in flight | CPU a message, µs | messages a second | MB of bodies a second | p99, ms | \
+                    memory of the largest replica, MB |\n|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for row in array(&figures["growth"]) {
+        let what = row["what"].as_str().unwrap_or("?");
+        let bytes = row["msgs_per_s"].as_f64().zip(row["message_size"].as_f64()).map(|(rate, size)| rate * size / 1e6);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            what.replace('_', " "),
+            grown(what, &row["value"]),
+            row["window"],
+            spread(row, "cpu_us_per_msg", 1.0, 1),
+            spread(row, "msgs_per_s", 1.0, 0),
+            bytes.map_or_else(|| NOTHING.to_owned(), |bytes| format!("{bytes:.1}")),
+            spread(row, "p99_us", 1e3, 1),
+            spread(row, "rss_mb", 1.0, 0),
+        );
+    }
+    let errors: u64 = array(&figures["growth"]).filter_map(|row| row["errors"].as_u64()).sum();
+    let _ = writeln!(
+        text,
+        "\nMedian of {} of {} s each after {} s of warm-up, smallest and largest in parentheses. {errors} errors.",
+        counted(&figures["runs_each"], "run"),
+        figures["seconds"],
+        figures["warmup_seconds"],
+    );
+    let superlinear: Vec<String> =
+        array(&figures["superlinear"]).filter_map(Value::as_str).map(|told| format!("* {told}\n")).collect();
+    if superlinear.is_empty() {
+        text.push_str("\nNothing grew more than in proportion to what grew.\n");
+    } else {
+        let _ = write!(text, "\nMore than in proportion to what grew:\n\n{}", superlinear.concat());
+    }
+    for row in array(&figures["skipped"]) {
+        let (what, why) = (row["what"].as_str().unwrap_or("?"), row["why"].as_str().unwrap_or("?"));
+        let what = what.replace('_', " ");
+        let _ = writeln!(text, "\nNot measured: {} {what}; {why}.", number(&row["value"]));
+    }
+    text
+}
+
 fn beside_peers(figures: &Value) -> String {
     let mut text =
         "| peer | version | its durability | in flight | messages a second: TimberMQ | peer | TimberMQ ÷ peer | \
@@ -287,7 +332,7 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let own = ["windows", "topics", "idle"].into_iter().flat_map(|name| array(&figures[name]));
+    let own = ["windows", "topics", "idle", "growth"].into_iter().flat_map(|name| array(&figures[name]));
     let rows: Vec<&Value> = own.chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
     match (medians().reduce(f64::min), medians().reduce(f64::max)) {
@@ -384,6 +429,16 @@ mod tests {
                     "follower": { "rss_mb": 66.5 }, "namesrv": { "rss_mb": 20.1 },
                 }],
             }),
+            "bench-growth" => json!({
+                "runs_each": 3, "seconds": 3, "warmup_seconds": 2, "superlinear": ["memory <grew>"],
+                "skipped": [{ "what": "connections", "value": 50_000, "why": "too many" }],
+                "growth": [
+                    { "what": "message_size", "value": 262_144, "message_size": 262_144, "window": 64, "errors": 1,
+                      "msgs_per_s": 1_000.0, "cpu_us_per_msg": 300.0, "cpu_us_per_msg_min": 290.0, "cpu_us_per_msg_max": 310.0 },
+                    { "what": "replicas", "value": 5, "message_size": 1024, "window": 1024, "errors": 0, "rss_mb": 200.0,
+                      "rss_mb_min": 200.0, "rss_mb_max": 200.0 },
+                ],
+            }),
             _ => Value::Null,
         }
     }
@@ -416,6 +471,9 @@ mod tests {
                 && page.contains("| larger follower | 66.5 |")
         );
         assert!(page.contains("4 connections; 1024 bytes a body. 2 errors."), "{page}");
+        assert!(page.contains("| message size | 256 KiB | 64 | 300.0 (290.0–310.0) |"), "{page}");
+        assert!(page.contains("| 262.1 |") && page.contains("| replicas | 5 | 1024 | – | – |"), "{page}");
+        assert!(page.contains("* memory <grew>\n") && page.contains("Not measured: 50 000 connections; too many."));
         assert!(page.contains(MISSING), "nothing was recorded of s1-p");
         assert!(!page.contains("{{") && !page.contains("}}"));
     }

@@ -1,4 +1,4 @@
-//! The product as the sending scenarios measure it: one group of three whose log files have been used before.
+//! The product as the sending scenarios measure it: one group, of three unless told, whose log files have been used before.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,15 +22,17 @@ pub(super) struct Beginning {
     pub fill: Duration,
     /// What is planted in the replicas, whose build must be one that can have it.
     pub plant: Option<String>,
+    /// How many replicas.
+    pub replicas: usize,
 }
 
 impl Default for Beginning {
     fn default() -> Self {
-        Self { fill: FILL, plant: None }
+        Self { fill: FILL, plant: None, replicas: 3 }
     }
 }
 
-/// Three replicas that serve.
+/// Replicas that serve.
 pub(super) struct Product {
     cluster: Cluster,
     /// What they were started with.
@@ -78,7 +80,8 @@ impl Product {
         .chain(further.iter().cloned())
         .collect();
         let plant = beginning.plant.clone();
-        let options = Options { settings: settings.clone(), plant, ..Options::in_dir(dir) };
+        let replicas = beginning.replicas;
+        let options = Options { settings: settings.clone(), plant, replicas, ..Options::in_dir(dir) };
         let cluster = Cluster::start(binary, &options)?;
         let admin = Admin::new(&cluster.namesrv())?;
         admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;

@@ -111,7 +111,8 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let load_before = usage::load();
     let first = calibrate(args, &dir)?;
     let durability = args.durability.setting();
-    let beginning = Beginning { fill: Duration::from_secs(args.fill), plant: args.plant.clone() };
+    let (fill, plant) = (Duration::from_secs(args.fill), args.plant.clone());
+    let beginning = Beginning { fill, plant, ..Beginning::default() };
     let (set, cluster) = (&args.set, dir.join("cluster"));
     let mut product = Product::start_as(binary, &args.bench, durability, set, args.size, cluster, &beginning)?;
     let settings = product.settings.clone();

@@ -277,7 +277,7 @@ mod tests {
             assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
         }
         assert!(!page.contains("NaN") && !page.contains("inf"), "every value has a place");
-        assert_eq!(page.matches("<circle").count(), 3, "each takeover is a point");
+        assert_eq!(page.matches(" dot'").count(), 3, "each takeover is a point");
     }
 
     #[test]
