@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use timbermq_bench::rocketmq;
 use timbermq_check::history::Found;
 use timbermq_client::{Client, ClientConfig, ClientError, MessageQueue, SendAck, SendRequest, TopicSettings};
 use tokio::runtime::Runtime;
@@ -149,6 +150,15 @@ impl Admin {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }
+    }
+
+    /// Creates as many topics as a load of this name goes to, and waits until clients get their routes.
+    ///
+    /// # Errors
+    /// One is refused or does not appear.
+    pub fn create_topics(&self, topic: &str, topics: u32, queues: u32) -> Result<()> {
+        let names = rocketmq::topic_names(topic, topics);
+        self.runtime.block_on(rocketmq::make_topics(&self.client, &names, queues))
     }
 
     fn queue(&self, topic: &str, queue: u32) -> Result<MessageQueue> {

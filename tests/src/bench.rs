@@ -1,10 +1,12 @@
-//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S9, failover; S1 and S2
-//! beside other brokers; and what a message costs as work grows.
+//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S6, many topics; S9,
+//! failover; S11, idleness; S1 and S2 beside other brokers; and what a message costs as work grows.
 
 mod growth;
 mod peers;
 mod product;
 mod s1;
+mod s11;
+mod s6;
 mod s9;
 
 use std::io::{BufRead, BufReader};
@@ -33,8 +35,12 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub enum Scenario {
     /// Durable sends to three replicas, and the same load on the skeleton, in turn.
     S1(s1::Args),
+    /// Sends to many topics, and to one, in turn.
+    S6(s6::Args),
     /// The leader dies, or hangs: when a send succeeds again.
     S9(s9::Args),
+    /// Nothing happens: memory, CPU and writes.
+    S11(s11::Args),
     /// Larger messages, more connections, more replicas: what a message costs.
     Growth(growth::Args),
     /// Other brokers and the product, in turn.
@@ -48,7 +54,9 @@ pub enum Scenario {
 pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
     match scenario {
         Scenario::S1(args) => s1::main(binary, args),
+        Scenario::S6(args) => s6::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
+        Scenario::S11(args) => s11::main(binary, args),
         Scenario::Growth(args) => growth::main(binary, args),
         Scenario::Peers(args) => peers::main(binary, args),
     }
@@ -110,8 +118,13 @@ struct Pace {
 
 /// A load on whoever is behind a NameServer and speaks the protocol, with the costs of these processes.
 fn load(bench: &Path, namesrv: &str, pids: &[u32]) -> Command {
+    load_on(bench, namesrv, TOPIC, pids)
+}
+
+/// The same, on another topic.
+fn load_on(bench: &Path, namesrv: &str, topic: &str, pids: &[u32]) -> Command {
     let mut load = Command::new(bench);
-    load.args(["load", "--namesrv", namesrv, "--topic", TOPIC]);
+    load.args(["load", "--namesrv", namesrv, "--topic", topic]);
     for pid in pids {
         load.args(["--pid", &pid.to_string()]);
     }
@@ -131,6 +144,12 @@ fn paced(command: &mut Command, pace: &Pace, slack: Duration) -> Result<Value> {
     let figures = measured(command, *warmup + *time + slack)?;
     ensure!(figures["publishRate"].as_f64().is_some_and(|rate| rate > 0.0), "nothing was acknowledged: {figures}");
     Ok(figures)
+}
+
+/// Everything of a run that was not stored, or not known to be, in the warm-up too.
+fn errors(run: &Value) -> u64 {
+    let coded = run["errors"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
+    coded.sum::<u64>() + run["warmupErrors"].as_u64().unwrap_or(0)
 }
 
 /// A shell that does this.

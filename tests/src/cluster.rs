@@ -153,6 +153,12 @@ impl Cluster {
         self.replicas.iter().filter_map(|process| process.child.as_ref().map(Child::id)).collect()
     }
 
+    /// Process id of the NameServer, if it runs.
+    #[must_use]
+    pub fn namesrv_pid(&self) -> Option<u32> {
+        self.namesrv.child.as_ref().map(Child::id)
+    }
+
     /// Stops replica `i` without ending it, as a machine that hangs does; or lets it go on.
     ///
     /// # Errors

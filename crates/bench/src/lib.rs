@@ -5,7 +5,8 @@
 //! * [`rocketmq`]: the load's side of RocketMQ's protocol, for any broker that speaks it.
 //! * [`skeleton`]: a leader, two followers and a majority, and nothing else: what the machine could do at best.
 //! * [`calibrate`]: round trips and syncs, to see whether two runs had the same machine.
-//! * [`report`]: the figures, under the OpenMessaging Benchmark's names; [`usage`]: what they cost.
+//! * [`report`]: the figures, under the OpenMessaging Benchmark's names; [`usage`]: what they cost; [`footprint`]: what one
+//!   process holds.
 //!
 //! Only here are clocks, sockets and files used without the ports of `env`: what is measured is this machine, and a layer
 //! between would be measured with it.
@@ -14,6 +15,7 @@
 
 mod body;
 pub mod calibrate;
+pub mod footprint;
 mod latency;
 pub mod load;
 mod prepared;

@@ -109,6 +109,9 @@ struct LoadArgs {
     /// Topic; made if it is not there.
     #[arg(long, default_value = "bench")]
     topic: String,
+    /// Topics over which the load is spread: with more than one, TOPIC-0, TOPIC-1 and so on.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    topics: u32,
     /// Queues of a topic that is made.
     #[arg(long, default_value_t = 1)]
     queues: u32,
@@ -203,6 +206,7 @@ fn load(args: &LoadArgs) -> Result<()> {
     let options = rocketmq::Options {
         name_servers: args.namesrv.split([';', ',']).map(|server| server.trim().to_owned()).collect(),
         topic: args.topic.clone(),
+        topics: args.topics,
         queues: args.queues,
         producer_group: "bench".to_owned(),
         size: args.pace.size,

@@ -1,5 +1,6 @@
 //! The load's side of RocketMQ's protocol: which broker, which queues, and the frames.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use bytes::BytesMut;
 use timbermq_client::{Client, ClientConfig, MessageQueue, TopicSettings};
 use timbermq_remoting::{FrameDecoder, ResponseCode, SerializeType};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::body::Bodies;
 use crate::load::{Answer, Endpoint, Sender};
@@ -17,16 +19,20 @@ use crate::prepared::{Particulars, PreparedSend, token_of};
 
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// How long a new topic may take until NameServers tell its route.
-const ROUTE_MAX: Duration = Duration::from_secs(10);
+/// How long new topics may take until NameServers tell their routes.
+const ROUTE_MAX: Duration = Duration::from_secs(60);
+/// Topics that are made side by side.
+const MAKING_MAX: usize = 64;
 
 /// What is sent where.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// NameServers, `host:port`.
     pub name_servers: Vec<String>,
-    /// Topic; made if it is not there.
+    /// Topic, or what the names of several begin with, see [`topic_names`]; made if the first one is not there.
     pub topic: String,
+    /// Topics over which the load is spread, all of them alike.
+    pub topics: u32,
     /// Queues of a topic that is made.
     pub queues: u32,
     /// Group that the producers say they belong to.
@@ -37,9 +43,51 @@ pub struct Options {
     pub header: SerializeType,
 }
 
-/// Brokers of a topic, each reached through its leader.
+/// The names of `topics` topics: one has just this name, several have a number behind it.
+#[must_use]
+pub fn topic_names(topic: &str, topics: u32) -> Vec<String> {
+    match topics {
+        1 => vec![topic.to_owned()],
+        _ => (0..topics).map(|number| format!("{topic}-{number}")).collect(),
+    }
+}
+
+/// Makes topics, many at a time, and waits until a NameServer tells the routes of all.
+///
+/// # Errors
+/// No broker is registered, one of the topics is refused, or does not appear.
+pub async fn make_topics(client: &Client, names: &[String], queues: u32) -> Result<()> {
+    let settings = TopicSettings { read_queues: queues, write_queues: queues, ..TopicSettings::default() };
+    let brokers = client.broker_names().await?;
+    let broker = brokers.first().context("no broker is registered with the NameServer")?;
+    let mut making = JoinSet::new();
+    for name in names {
+        if making.len() >= MAKING_MAX {
+            making.join_next().await.context("nothing is made")???;
+        }
+        let (client, broker, name, settings) = (client.clone(), broker.clone(), name.clone(), settings.clone());
+        making.spawn(async move {
+            client.put_topic(&broker, &name, &settings).await.with_context(|| format!("making topic {name}"))
+        });
+    }
+    while let Some(made) = making.join_next().await {
+        made??;
+    }
+    let deadline = tokio::time::Instant::now() + ROUTE_MAX;
+    loop {
+        let known: BTreeSet<String> = client.topic_list().await?.into_iter().collect();
+        let Some(missing) = names.iter().find(|name| !known.contains(*name)) else { return Ok(()) };
+        if tokio::time::Instant::now() > deadline {
+            bail!("topic {missing} was made, and no NameServer knows it after {} s", ROUTE_MAX.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Brokers of the topics, each reached through its leader.
 pub struct RocketMq {
     options: Options,
+    topics: Vec<String>,
     client: Client,
     /// The first 20 digits of unique keys.
     identity: String,
@@ -64,40 +112,25 @@ impl RocketMq {
         let config = ClientConfig { name_servers: options.name_servers.clone(), ..ClientConfig::default() };
         let client = Client::new(&env, config);
         let identity = format!("7F000001{:012X}", env.entropy.next_u64() & 0xffff_ffff_ffff);
-        let endpoint = Self { options, client, identity, number: Arc::new(AtomicU64::new(0)) };
+        let topics = topic_names(&options.topic, options.topics.max(1));
+        let endpoint = Self { options, topics, client, identity, number: Arc::new(AtomicU64::new(0)) };
         if endpoint.is_topic_missing().await? {
-            endpoint.make_topic().await?;
+            make_topics(&endpoint.client, &endpoint.topics, endpoint.options.queues).await?;
         }
         Ok(endpoint)
     }
 
     async fn is_topic_missing(&self) -> Result<bool> {
-        match self.client.refresh_route(&self.options.topic).await {
+        match self.client.refresh_route(&self.topics[0]).await {
             Ok(_) => Ok(false),
             Err(error) if error.code() == Some(ResponseCode::TOPIC_NOT_EXIST) => Ok(true),
             Err(error) => Err(error).context("asking for the route"),
         }
     }
 
-    async fn make_topic(&self) -> Result<()> {
-        let Options { topic, queues, .. } = &self.options;
-        let settings = TopicSettings { read_queues: *queues, write_queues: *queues, ..TopicSettings::default() };
-        let brokers = self.client.broker_names().await?;
-        let broker = brokers.first().context("no broker is registered with the NameServer")?;
-        self.client.put_topic(broker, topic, &settings).await.with_context(|| format!("making topic {topic}"))?;
-        let deadline = tokio::time::Instant::now() + ROUTE_MAX;
-        while self.is_topic_missing().await? {
-            if tokio::time::Instant::now() > deadline {
-                bail!("topic {topic} was made, and no NameServer knows it after {} s", ROUTE_MAX.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
-    }
-
-    /// The broker groups of the topic that have a leader, with their queues.
+    /// The broker groups of the first topic that have a leader, with its queues. The other topics are like it.
     async fn targets(&self) -> Result<Vec<Target>> {
-        let topic = &self.options.topic;
+        let topic = &self.topics[0];
         let route = self.client.refresh_route(topic).await?;
         let queues = self.client.write_queues(topic).await?;
         let mut targets = Vec::new();
@@ -128,8 +161,9 @@ impl Endpoint for RocketMq {
             .and_then(|connected| connected)
             .with_context(|| format!("connecting to {}", target.addr))?;
         let Options { producer_group, size, header, .. } = &self.options;
-        let prepare = |queue| PreparedSend::new(queue, producer_group, &self.identity, *size, *header);
-        let prepared: Vec<PreparedSend> = target.queues.iter().map(prepare).collect::<Result<_, _>>()?;
+        let prepare = |queue| PreparedSend::new(&queue, producer_group, &self.identity, *size, *header);
+        let prepared: Vec<PreparedSend> =
+            queues_of_all(&target.queues, &self.topics).map(prepare).collect::<Result<_, _>>()?;
         let sender = RocketMqSender {
             next: index % prepared.len(),
             prepared,
@@ -139,6 +173,14 @@ impl Endpoint for RocketMq {
         };
         Ok((stream, sender))
     }
+}
+
+/// The queues of all topics, of which `queues` are one's: first the first queue of each.
+fn queues_of_all<'a>(queues: &'a [MessageQueue], topics: &'a [String]) -> impl Iterator<Item = MessageQueue> + 'a {
+    let of_topic = |queue: &'a MessageQueue| {
+        move |topic: &String| MessageQueue::new(topic.clone(), queue.broker_name.clone(), queue.queue_id)
+    };
+    queues.iter().flat_map(move |queue| topics.iter().map(of_topic(queue)))
 }
 
 /// One connection's frames, to the queues of its broker group in turn.
@@ -204,6 +246,17 @@ mod tests {
             assert_eq!(command.body.len(), 8);
         }
         assert_eq!(queues, ["1", "2", "0", "1", "2", "0"]);
+    }
+
+    #[test]
+    fn several_topics_are_numbered_and_their_queues_mixed() {
+        assert_eq!(topic_names("bench", 1), ["bench"]);
+        let topics = topic_names("bench", 2);
+        assert_eq!(topics, ["bench-0", "bench-1"]);
+        let queues = [0, 1].map(|id| MessageQueue::new("bench-0", "broker-a", id));
+        let all: Vec<_> =
+            queues_of_all(&queues, &topics).map(|queue| format!("{} {}", queue.topic, queue.queue_id)).collect();
+        assert_eq!(all, ["bench-0 0", "bench-1 0", "bench-0 1", "bench-1 1"]);
     }
 
     #[test]

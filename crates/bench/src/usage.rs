@@ -118,7 +118,12 @@ fn tick_us() -> u64 {
 fn of_process(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    Some(Process { cpu_us: cpu_ticks_in(&stat)? * tick_us(), rss_kib: rss_kib_in(&status)? })
+    Some(Process { cpu_us: cpu_us_in(&stat)?, rss_kib: kib_in(&status, "VmRSS:")? })
+}
+
+/// User and system time in µs, of a `/proc/PID/stat`.
+pub(crate) fn cpu_us_in(stat: &str) -> Option<u64> {
+    Some(cpu_ticks_in(stat)? * tick_us())
 }
 
 /// User and system time in ticks, of a `/proc/PID/stat`.
@@ -129,8 +134,9 @@ fn cpu_ticks_in(stat: &str) -> Option<u64> {
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-fn rss_kib_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// What stands behind `key`, in KiB.
+pub(crate) fn kib_in(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -190,7 +196,7 @@ mod tests {
         let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 7 9 20 0 5 0 123 1000 200";
         assert_eq!(cpu_ticks_in(stat), Some(300));
         assert_eq!(cpu_ticks_in("42 (a"), None);
-        assert_eq!(rss_kib_in("Name:\tx\nVmRSS:\t   12345 kB\n"), Some(12_345));
+        assert_eq!(kib_in("Name:\tx\nVmRSS:\t   12345 kB\n", "VmRSS:"), Some(12_345));
     }
 
     #[test]

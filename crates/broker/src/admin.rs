@@ -126,7 +126,7 @@ pub(crate) async fn config(context: &Context, call: &Call) -> Result<RemotingCom
     ]
     .map(|(key, value)| format!("{key}={value}\n"))
     .concat();
-    let version = serde_json::to_string(&topics::table(context).data_version)
-        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let version =
+        serde_json::to_string(&topics::version(context)).map_err(|error| Failure::Internal(error.to_string()))?;
     Ok(call.ok().with_header(&GetBrokerConfigResponseHeader { version }).with_body(text))
 }

@@ -121,22 +121,32 @@ pub(crate) fn timeout(settings: &BrokerSettings) -> Duration {
     settings.register_interval * INTERVALS_MAX
 }
 
-/// The topics of the entrance, or `None` while there is to be none: a retry must not meet the dead leader again, nor a
-/// replica that cannot pass on what it is sent.
-pub(crate) fn table(context: &Context) -> Option<TopicConfigTable> {
+/// Whether there is to be an entrance: a retry must not meet the dead leader again, nor a replica that cannot pass on what it
+/// is sent; and there must be a topic to be written.
+pub(crate) fn is_open(context: &Context) -> bool {
     let settings = &context.settings;
     let role = *context.replica.role().borrow();
     let leads = role.is_leader || role.leader == Some(settings.node);
     if !settings.follower_writes || leads || *context.stopping.borrow() || !context.entrance.is_led(context.env.mono())
     {
-        return None;
+        return false;
     }
     let members = context.replica.status().members;
-    if !members.iter().any(|member| member.node == settings.node && member.voter) {
+    members.iter().any(|member| member.node == settings.node && member.voter)
+        && context
+            .view()
+            .topics()
+            .iter()
+            .any(|topic| perm::writable(topic.perm) && is_for_users(settings, topic.name.as_str()))
+}
+
+/// The topics of the entrance, or `None` while there is to be none.
+pub(crate) fn table(context: &Context) -> Option<TopicConfigTable> {
+    if !is_open(context) {
         return None;
     }
-    let mut table = topics::table(context);
-    table.topic_config_table.retain(|name, _| *name == SECOND_TOPIC || is_for_users(settings, name));
+    let settings = &context.settings;
+    let mut table = topics::table_of(context, |name| name == SECOND_TOPIC || is_for_users(settings, name));
     for (name, config) in &mut table.topic_config_table {
         shut_to_readers(config, name != SECOND_TOPIC);
     }

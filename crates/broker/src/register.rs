@@ -3,6 +3,10 @@
 //! The leader registers as BrokerId 0 with all topics, a follower as its slot + 1. The version carries the Raft term, so a
 //! NameServer refuses a leader of an older term. A leader that has not heard from a majority lately does not register as
 //! 0: it may have been replaced already. A follower registers a second time, see [`entrance`].
+//!
+//! A table of many thousand topics takes megabytes. So a NameServer that may have it already is first asked whether it has
+//! this version of it, which also tells it that the broker lives; and while one registration is under way, another one
+//! begins only when the role has changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,16 +15,20 @@ use std::time::Duration;
 use timbermq_bugs::{Bug, planted};
 use timbermq_remoting::body::{DataVersion, JsonBody, RegisterBrokerBody, TopicConfigTable, body_crc32};
 use timbermq_remoting::header::{
-    BrokerIdentityHeader, ENTRANCE_OF, REGISTRATION_COMPLETE, RegisterBrokerHeader, RegisterBrokerResponseHeader,
+    BrokerIdentityHeader, ENTRANCE_OF, QueryDataVersionResponseHeader, REGISTRATION_COMPLETE, RegisterBrokerHeader,
+    RegisterBrokerResponseHeader,
 };
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_transport::{CallError, ConnectorOptions};
 use timbermq_types::{BrokerId, NodeId};
+use tokio::sync::Notify;
 
 use crate::context::{Context, MemberAddress};
 use crate::status::{GROUP_STATUS, GroupStatus};
-use crate::{entrance, topics};
+use crate::{entrance, system, topics};
 
+/// The id under which a leader registers.
+const LEADER_ID: i64 = 0;
 /// How long a NameServer may take to answer.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Changes within this long are registered together.
@@ -43,50 +51,116 @@ pub(crate) fn connector_options() -> ConnectorOptions {
 /// Keeps this replica registered until the service stops.
 pub(crate) async fn drive(context: Arc<Context>) {
     let mut role = context.replica.role();
+    let again: Vec<Arc<Notify>> = context.settings.namesrv.iter().map(|_| Arc::default()).collect();
+    for (address, again) in context.settings.namesrv.iter().zip(&again) {
+        let confirmed = confirm(Arc::clone(&context), address.clone(), Arc::clone(again));
+        context.env.spawn("broker.confirm", confirmed);
+    }
+    let mut is_new = true;
     loop {
         context.entrance.observe(*role.borrow_and_update(), context.env.mono());
-        for address in &context.settings.namesrv {
-            // Side by side: one NameServer that is down does not hold up what the others must know.
-            context.env.spawn("broker.register", register(Arc::clone(&context), address.clone()));
+        // Side by side: one NameServer that is down does not hold up what the others must know.
+        for (address, again) in context.settings.namesrv.iter().zip(&again) {
+            if is_new {
+                context.env.spawn("broker.register", tell(Arc::clone(&context), address.clone()));
+            } else {
+                again.notify_one();
+            }
         }
         let wait = context.env.timeout(context.settings.register_interval, async {
             tokio::select! {
                 biased;
-                () = context.stopped() => false,
-                changed = role.changed() => changed.is_ok(),
-                () = context.register_now.notified() => true,
+                () = context.stopped() => Wake::Stopped,
+                changed = role.changed() => if changed.is_ok() { Wake::Role } else { Wake::Stopped },
+                () = context.register_now.notified() => Wake::Topics,
             }
         });
-        match wait.await {
-            Some(true) => context.env.sleep(GATHER).await,
-            Some(false) => break,
+        let wake = wait.await;
+        is_new = wake == Some(Wake::Role);
+        match wake {
+            Some(Wake::Stopped) => break,
+            Some(_) => context.env.sleep(GATHER).await,
             None => {}
         }
     }
 }
+/// What made the task look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Role,
+    Topics,
+    Stopped,
+}
 
-/// Tells one NameServer how things are. What is said is made up when it is said, since the role may change while an answer
-/// is waited for, and who registers because of that must have the last word.
-async fn register(context: Arc<Context>, address: String) {
-    if entrance::table(&context).is_none() {
-        unregister_entrance(&context, &address).await;
+/// Tells one NameServer how things are after the role has changed. What is said is made up when it is said, since the role
+/// may change again while an answer is waited for, and who registers because of that must have the last word.
+async fn tell(context: Arc<Context>, address: String) {
+    register(&context, &address, Known::No).await;
+}
+
+/// Sees to it that one NameServer knows how things are, whenever it is asked to and one time after the other: what changes
+/// meanwhile is told together.
+async fn confirm(context: Arc<Context>, address: String, again: Arc<Notify>) {
+    let stopped = context.stopped();
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stopped => return,
+            () = again.notified() => register(&context, &address, Known::Perhaps).await,
+        }
+    }
+}
+
+/// Whether a NameServer may have the topics already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    No,
+    Perhaps,
+}
+
+/// Tells one NameServer how things are.
+async fn register(context: &Context, address: &str, known: Known) {
+    if !entrance::is_open(context) {
+        unregister_entrance(context, address).await;
     }
     let mut leader = None;
-    if let Some(request) = registration(&context) {
-        let answer = context.namesrv.request(&address, request, REGISTER_TIMEOUT).await;
-        let answer = accepted(&address, answer);
-        let header = answer.and_then(|answer| answer.header::<RegisterBrokerResponseHeader>().ok());
-        leader = header.and_then(|header| header.master_addr).filter(|leader| !leader.is_empty());
-        context.entrance.leader_named(&address, leader.clone(), context.env.mono());
+    if let Some((identity, version)) = standing(context) {
+        // A follower learns from the answer who leads, and has little to say.
+        let leads = identity.broker_id == LEADER_ID;
+        if !(leads && known == Known::Perhaps && has(context, address, &identity, version).await)
+            && let Some(request) = registration(context)
+        {
+            let answer = context.namesrv.request(address, request, REGISTER_TIMEOUT).await;
+            let answer = accepted(address, answer);
+            let header = answer.and_then(|answer| answer.header::<RegisterBrokerResponseHeader>().ok());
+            leader = header.and_then(|header| header.master_addr).filter(|leader| !leader.is_empty());
+        }
+        context.entrance.leader_named(address, leader.clone(), context.env.mono());
     }
     // Where the leader is not known, a topic's route would be its entrances only, and consumers would give up their queues.
-    if leader.is_some()
-        && let Some(request) = entrance_registration(&context)
-    {
-        context.entrance.set_at(&address, true);
-        let answer = context.namesrv.request(&address, request, REGISTER_TIMEOUT).await;
-        accepted(&address, answer);
+    if leader.is_none() || !entrance::is_open(context) {
+        return;
     }
+    context.entrance.set_at(address, true);
+    let identity = identity(context, &entrance::name(&context.settings, context.settings.node), BrokerId::LEADER);
+    if known == Known::Perhaps && has(context, address, &identity, topics::version(context)).await {
+        return;
+    }
+    if let Some(request) = entrance_registration(context) {
+        let answer = context.namesrv.request(address, request, REGISTER_TIMEOUT).await;
+        accepted(address, answer);
+    }
+}
+
+/// Whether a NameServer has the topics of this name in this version. Asked so, it knows that the broker lives.
+async fn has(context: &Context, address: &str, identity: &BrokerIdentityHeader, version: DataVersion) -> bool {
+    let request =
+        RemotingCommand::request(RequestCode::QUERY_DATA_VERSION).with_header(identity).with_body(version.to_json());
+    let answer = context.namesrv.request(address, request, REGISTER_TIMEOUT).await;
+    // Whoever does not understand the question, or does not answer it, is told everything.
+    let header = accepted(address, answer).and_then(|answer| answer.header::<QueryDataVersionResponseHeader>().ok());
+    header.is_some_and(|header| !header.changed)
 }
 
 fn accepted(address: &str, answer: Result<RemotingCommand, CallError>) -> Option<RemotingCommand> {
@@ -100,8 +174,8 @@ fn accepted(address: &str, answer: Result<RemotingCommand, CallError>) -> Option
     None
 }
 
-/// What to register as, or `None` while this replica may not say what it is.
-fn registration(context: &Context) -> Option<RemotingCommand> {
+/// As whom to register and with which version, or `None` while this replica may not say what it is.
+fn standing(context: &Context) -> Option<(BrokerIdentityHeader, DataVersion)> {
     let role = *context.replica.role().borrow();
     let is_leader = role.is_leader;
     let has_quorum = role.has_quorum || planted(Bug::StaleLeaderRegisters);
@@ -109,15 +183,22 @@ fn registration(context: &Context) -> Option<RemotingCommand> {
         return None;
     }
     let broker_id = if is_leader { BrokerId::LEADER } else { BrokerId::follower(context.settings.me().slot) };
-    let table = if is_leader {
-        topics::table(context)
+    let version = if is_leader {
+        topics::version(context)
     } else {
-        // Topics of a follower are not looked at; an empty table would be taken for a broker without any.
-        let version =
-            DataVersion { counter: 0, state_version: i64::try_from(role.term.0).unwrap_or(i64::MAX), timestamp: 0 };
-        TopicConfigTable { data_version: version, ..topics::table(context) }
+        DataVersion { counter: 0, state_version: i64::try_from(role.term.0).unwrap_or(i64::MAX), timestamp: 0 }
     };
-    Some(request(context, identity(context, &context.settings.group, broker_id), None, table))
+    Some((identity(context, &context.settings.group, broker_id), version))
+}
+
+/// The registration of this replica under its group's name, or `None` while it may not say what it is.
+fn registration(context: &Context) -> Option<RemotingCommand> {
+    let (identity, data_version) = standing(context)?;
+    let is_leader = identity.broker_id == LEADER_ID;
+    // Topics of a follower are not looked at; an empty table would be taken for a broker without any.
+    let is_listed = |topic: &str| is_leader || system::is_system(&context.settings, topic);
+    let table = TopicConfigTable { data_version, ..topics::table_of(context, is_listed) };
+    Some(request(context, identity, None, table))
 }
 
 /// The registration of this replica's entrance, or `None` while there is to be none.
@@ -240,7 +321,7 @@ async fn unregister_entrance(context: &Context, address: &str) {
     let request = RemotingCommand::request(RequestCode::UNREGISTER_BROKER).with_header(&header);
     match context.namesrv.request(address, request, CONNECT_TIMEOUT).await {
         // It may have been registered again meanwhile.
-        Ok(answer) if answer.response_code() == ResponseCode::SUCCESS && entrance::table(context).is_none() => {
+        Ok(answer) if answer.response_code() == ResponseCode::SUCCESS && !entrance::is_open(context) => {
             context.entrance.set_at(address, false);
         }
         Ok(_) => {}

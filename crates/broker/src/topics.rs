@@ -108,16 +108,29 @@ pub(crate) async fn system(context: &Context, call: &Call) -> Result<RemotingCom
     Ok(call.ok().with_body(body.to_json()))
 }
 
-/// All topics with their version, as NameServers and tools read it. The version's `stateVersion` is the Raft term.
+/// All topics with their version, as NameServers and tools read it.
 pub(crate) fn table(context: &Context) -> TopicConfigTable {
-    let version = context.view().topics_version();
+    table_of(context, |_| true)
+}
+
+/// The topics whose names are wanted, with the version of all.
+pub(crate) fn table_of(context: &Context, is_wanted: impl Fn(&str) -> bool) -> TopicConfigTable {
+    let data_version = version(context);
+    let topics = context.view().topics();
+    let wanted = topics.iter().filter(|topic| is_wanted(topic.name.as_str()));
     TopicConfigTable {
-        data_version: DataVersion {
-            state_version: i64::try_from(context.replica.role().borrow().term.0).unwrap_or(i64::MAX),
-            counter: i64::try_from(version.counter).unwrap_or(i64::MAX),
-            timestamp: i64::try_from(version.changed_at.0).unwrap_or(i64::MAX),
-        },
-        topic_config_table: context.view().topics().iter().map(|t| (t.name.to_string(), to_wire(t))).collect(),
+        data_version,
+        topic_config_table: wanted.map(|topic| (topic.name.to_string(), to_wire(topic))).collect(),
+    }
+}
+
+/// The version of all topics. Its `stateVersion` is the Raft term.
+pub(crate) fn version(context: &Context) -> DataVersion {
+    let version = context.view().topics_version();
+    DataVersion {
+        state_version: i64::try_from(context.replica.role().borrow().term.0).unwrap_or(i64::MAX),
+        counter: i64::try_from(version.counter).unwrap_or(i64::MAX),
+        timestamp: i64::try_from(version.changed_at.0).unwrap_or(i64::MAX),
     }
 }
 

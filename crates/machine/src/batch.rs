@@ -86,13 +86,13 @@ impl BatchBuilder {
     /// An empty batch.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_capacity(4096)
+        Self::within(Vec::with_capacity(4096))
     }
 
-    /// An empty batch with room for an entry of so many bytes; it may become longer.
+    /// An empty batch in the memory of `buffer`, whose content is forgotten.
     #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
-        let mut buffer = Vec::with_capacity(bytes.max(HEADER_BYTES));
+    pub fn within(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
         buffer.resize(HEADER_BYTES, 0);
         Self { buffer, count: 0, stamps: Vec::new() }
     }
@@ -139,14 +139,20 @@ impl BatchBuilder {
 
     /// The payload, with `at` as the batch's time and as the store timestamp of every record in it.
     #[must_use]
-    pub fn seal(mut self, at: UnixMillis) -> Bytes {
+    pub fn seal(self, at: UnixMillis) -> Bytes {
+        self.seal_within(at).into()
+    }
+
+    /// As [`seal`](Self::seal), with the memory that the batch was built in.
+    #[must_use]
+    pub fn seal_within(mut self, at: UnixMillis) -> Vec<u8> {
         self.buffer[0] = FORMAT;
         self.buffer[1..9].copy_from_slice(&at.0.to_le_bytes());
         self.buffer[9..13].copy_from_slice(&self.count.to_le_bytes());
         for stamp in self.stamps {
             self.buffer[stamp..stamp + 8].copy_from_slice(&at.0.to_be_bytes());
         }
-        self.buffer.into()
+        self.buffer
     }
 }
 
@@ -183,6 +189,8 @@ pub struct Item<'a> {
 pub struct Batch<'a> {
     at: UnixMillis,
     count: u32,
+    /// One bit for each kind of command in it.
+    kinds: u32,
     payload: &'a [u8],
 }
 
@@ -197,20 +205,40 @@ impl<'a> Batch<'a> {
         if format != FORMAT {
             return Err(BatchError::Format(format));
         }
-        let batch = Self {
+        let mut batch = Self {
             at: UnixMillis(u64::from_le_bytes([a, b, c, d, e, f, g, h])),
             count: u32::from_le_bytes([w, x, y, z]),
+            kinds: 0,
             payload,
         };
         let mut offset = HEADER_BYTES;
         for _ in 0..batch.count {
             let item = item_at(payload, offset)?;
+            batch.kinds |= bit(item.kind);
             offset = item.offset + item.body.len();
         }
         match payload.len() - offset {
             0 => Ok(batch),
             rest => Err(BatchError::Trailing(rest)),
         }
+    }
+
+    /// The payload it was read from.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// Whether a command of this kind is in it.
+    #[must_use]
+    pub fn has(&self, kind: CommandKind) -> bool {
+        self.kinds & bit(kind) != 0
+    }
+
+    /// Whether nothing but sends are in it.
+    #[must_use]
+    pub fn only_sends(&self) -> bool {
+        self.kinds & !bit(CommandKind::Send) == 0
     }
 
     /// When the leader sealed it.
@@ -241,6 +269,10 @@ impl<'a> Batch<'a> {
             Some(item)
         })
     }
+}
+
+const fn bit(kind: CommandKind) -> u32 {
+    1 << kind as u8
 }
 
 fn item_at(payload: &[u8], offset: usize) -> Result<Item<'_>, BatchError> {

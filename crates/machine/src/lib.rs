@@ -45,7 +45,7 @@ pub use meta::{APPLIED_KEY, EntryPlace, LeaderStarted, Membership, decode_applie
 pub use offset::{CommitOffsets, OffsetCommit};
 pub use order::{LOCK_EXPIRY, Lock, LockOwner, Unlock};
 pub use queue::{Boundary, QueueBounds, ROWS_PER_BLOCK, Row};
-pub use reply::{Applied, Arrived, Effect, Refusal, Reply};
+pub use reply::{Applied, Arrived, Effect, Positions, Refusal, Reply};
 pub use retention::{Mark, MarkInfo, Snapshot, SnapshotError, Trim};
 pub use store::{Store, StoreError};
 pub use stored::RecordsError;

@@ -132,19 +132,29 @@ impl Machine {
     /// [`MachineError`]: the owner must stop; nothing more can be applied.
     pub fn apply(&mut self, place: &EntryPlace, payload: &[u8]) -> Result<Applied, MachineError> {
         let batch = Batch::parse(payload).map_err(|error| MachineError::Batch { id: place.id, error })?;
+        self.apply_parsed(place, &batch)
+    }
+
+    /// Applies a committed batch that was parsed before.
+    ///
+    /// # Errors
+    /// See [`apply`](Self::apply).
+    pub fn apply_parsed(&mut self, place: &EntryPlace, batch: &Batch<'_>) -> Result<Applied, MachineError> {
         // Before anything is touched: what this program cannot read must not be half applied.
-        for item in batch.items().filter(|item| item.kind != CommandKind::Send) {
-            if let Some(&format) = item.body.first()
-                && format != codec::FORMAT
-            {
-                return Err(MachineError::Format { id: place.id, format });
+        if !batch.only_sends() {
+            for item in batch.items().filter(|item| item.kind != CommandKind::Send) {
+                if let Some(&format) = item.body.first()
+                    && format != codec::FORMAT
+                {
+                    return Err(MachineError::Format { id: place.id, format });
+                }
             }
         }
         self.entry(place, |tables, store| {
             let previous_at = tables.meta.state.at;
             let at = previous_at.max(batch.at());
             tables.meta.state.at = at;
-            tables.meta.digest(|digest| digest.add_entry(place.id, payload));
+            tables.meta.digest(|digest| digest.add_entry(place.id, batch.payload()));
             let mut effects = Vec::new();
             let mut replies = Vec::with_capacity(batch.len());
             let mut mark = false;

@@ -8,6 +8,9 @@ use timbermq_types::{
 
 use crate::retention::MarkInfo;
 
+/// Places of the records of a send; nearly always one.
+pub type Positions = smallvec::SmallVec<[LogPosition; 1]>;
+
 /// The answer to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -16,7 +19,7 @@ pub enum Reply {
         /// Queue offset of the first; the others follow it.
         queue_offset: QueueOffset,
         /// Where each record starts in the log, in order.
-        positions: Vec<LogPosition>,
+        positions: Positions,
         /// The store timestamp.
         at: UnixMillis,
     },

@@ -20,6 +20,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod bootstrap;
+mod buffers;
 mod config;
 mod effects;
 mod engine_runtime;

@@ -18,6 +18,7 @@ use timbermq_sync::Budget;
 use timbermq_types::{Mono, NodeId, Term, UnixMillis};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::buffers::Buffers;
 use crate::peer::suspicion::Raft;
 use crate::race::{Either, race};
 use crate::raft::{Batch, Group};
@@ -282,6 +283,7 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
     let mut stamped = UnixMillis(0);
     // Under load entries are of a size: growing each to it step by step would copy every message once more.
     let mut usual_bytes = 0;
+    let buffers = Buffers::default();
     loop {
         let is_full = under_way.len() >= options.batches_in_flight;
         if left_over.is_none() || is_full {
@@ -317,8 +319,10 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
         let Some(first) = left_over.take() else { continue };
         let role = *options.role.borrow();
         stamped = stamped.max(options.view.last_at()).max(options.env.wall());
-        let (batch, replies) = gather(&options, role, stamped, usual_bytes, first, &mut waiting, &mut left_over);
-        usual_bytes = batch.0.len();
+        let (batch, replies) = gather(&options, role, buffers.take(usual_bytes), first, &mut waiting, &mut left_over);
+        let payload = batch.seal_within(stamped);
+        usual_bytes = payload.len().max(usual_bytes - usual_bytes / 8);
+        let batch = Batch(buffers.share(payload));
         if replies.is_empty() {
             continue;
         }
@@ -388,14 +392,13 @@ fn obstacle(proposal: &Proposal, only_in: Option<Term>, role: Role) -> Option<Pr
 fn gather(
     options: &ProposerOptions,
     role: Role,
-    at: UnixMillis,
-    usual_bytes: usize,
+    buffer: Vec<u8>,
     first: Waiting,
     waiting: &mut mpsc::Receiver<Waiting>,
     left_over: &mut Option<Waiting>,
-) -> (Batch, Replies) {
+) -> (BatchBuilder, Replies) {
     let now = options.env.mono();
-    let mut batch = BatchBuilder::with_capacity(usual_bytes);
+    let mut batch = BatchBuilder::within(buffer);
     let mut replies = Replies::new();
     let mut next = Some(first);
     while let Some(one) = next.take() {
@@ -415,7 +418,7 @@ fn gather(
         }
         next = waiting.try_recv().ok();
     }
-    (Batch(batch.seal(at)), replies)
+    (batch, replies)
 }
 
 fn refuse(replies: Replies, error: &ProposeError) {

@@ -69,10 +69,13 @@ impl StateMachine {
             }
             Payload::Normal(batch) => {
                 let len = batch.0.len();
-                if reads_store(&batch.0) {
-                    self.keeper.with_machine("machine.apply", move |machine| machine.apply(&place, &batch.0)).await
-                } else {
-                    self.keeper.machine().apply(&place, &batch.0)
+                match MachineBatch::parse(&batch.0) {
+                    // Reads the disk.
+                    Ok(parsed) if parsed.has(CommandKind::Trim) => {
+                        self.keeper.with_machine("machine.apply", move |machine| machine.apply(&place, &batch.0)).await
+                    }
+                    Ok(parsed) => self.keeper.machine().apply_parsed(&place, &parsed),
+                    Err(error) => Err(MachineError::Batch { id: place.id, error }),
                 }
                 .map(|applied| (applied, len))
             }
@@ -83,11 +86,6 @@ impl StateMachine {
 
 fn unapplicable(error: MachineError) -> io::Error {
     io::Error::other(error)
-}
-
-/// Whether applying the batch may read the disk. Only a trim does.
-fn reads_store(batch: &[u8]) -> bool {
-    MachineBatch::parse(batch).is_ok_and(|batch| batch.items().any(|item| item.kind == CommandKind::Trim))
 }
 
 fn snapshot_of(snapshot: Snapshot) -> io::Result<RaftSnapshot> {

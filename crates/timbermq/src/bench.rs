@@ -67,6 +67,7 @@ pub fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
     let target = rocketmq::Options {
         name_servers,
         topic: args.topic.to_string(),
+        topics: 1,
         queues: args.queues,
         producer_group: "timbermq_bench".to_owned(),
         size: args.size,

@@ -185,18 +185,22 @@ impl<'a> Reading<'a> {
 
     async fn handle_buffered(&mut self) -> Result<(), CloseReason> {
         let mut handled = 0;
+        // Looked at once for all frames that came together: for small ones the clock is a cost.
+        let mut now = self.env.mono();
         while !self.buffer.is_empty() {
             if !self.peer.admits() {
                 let peer = Arc::clone(self.peer);
                 self.wait(peer.admission()).await?;
+                now = self.env.mono();
             }
             let Some(command) = self.decoder.decode(&mut self.buffer).map_err(CloseReason::BrokenFrame)? else { break };
             self.reserved = None;
-            self.frame_since = (!self.buffer.is_empty()).then(|| self.env.mono());
+            self.frame_since = (!self.buffer.is_empty()).then_some(now);
             self.dispatch(command);
             handled += 1;
             if handled % FRAMES_PER_TURN == 0 {
                 yield_once().await;
+                now = self.env.mono();
             }
         }
         if self.buffer.is_empty() {

@@ -108,6 +108,13 @@ const STEPS: &[Step] = &[
         run: fuzz,
     },
     Step {
+        name: "costs",
+        about: "instructions of what is done for each message, and that one done again would be seen",
+        limit_minutes: 20,
+        black_box: false,
+        run: costs,
+    },
+    Step {
         name: "tsan",
         about: "tests with threads under the thread sanitizer",
         limit_minutes: 25,
@@ -122,6 +129,13 @@ const STEPS: &[Step] = &[
         run: clients,
     },
     Step { name: "failover", about: "leaders killed under load", limit_minutes: 30, black_box: true, run: failover },
+    Step {
+        name: "speed",
+        about: "durable sends beside the skeleton; skipped where others use the machine",
+        limit_minutes: 20,
+        black_box: true,
+        run: speed,
+    },
     Step {
         name: "jepsen",
         about: "every fault on real processes in namespaces of their own; skipped where none can be made",
@@ -408,6 +422,22 @@ fn failover(ready: &Ready, limit: Duration) -> Result<Outcome> {
     finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &[])?, limit)
 }
 
+fn costs(_: &Ready, limit: Duration) -> Result<Outcome> {
+    let micro = |args: &[&str]| finish(Command::new(THIS_PROGRAM).args(["bench", "micro"]).args(args), limit);
+    match micro(&["--json"])? {
+        Outcome::Ran { success: true, .. } => micro(&["--plant", "1", "--must-fail", "--json"]),
+        failed => Ok(failed),
+    }
+}
+
+fn speed(_: &Ready, limit: Duration) -> Result<Outcome> {
+    let finished = watch(Command::new(THIS_PROGRAM).args(["bench", "gate", "--json"]), limit)?;
+    if finished.status.code() == Some(2) {
+        return Ok(Outcome::Skipped("others use too much of the machine: see above"));
+    }
+    Ok(Outcome::Ran { success: finished.status.success(), totals: finished.totals })
+}
+
 fn jepsen(ready: &Ready, limit: Duration) -> Result<Outcome> {
     let command = |args: &[&str]| jepsen::command(ready, &args.iter().map(OsString::from).collect::<Vec<_>>());
     if !watch(&mut command(&["sandbox"])?, limit)?.status.success() {
@@ -443,7 +473,7 @@ mod tests {
     #[test]
     fn selects_steps() {
         assert_eq!(selected(&[]), names());
-        let black_box = ["clients", "failover", "jepsen", "planted"];
+        let black_box = ["clients", "failover", "speed", "jepsen", "planted"];
         let others: Vec<_> = names().into_iter().filter(|name| !black_box.contains(name)).collect();
         assert_eq!(selected(&["--quick"]), others);
         assert_eq!(selected(&["--only", "failover", "--only", "fmt"]), ["fmt", "failover"]);

@@ -39,7 +39,9 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         return MISSING.to_owned();
     }
     let mut text = match name {
+        "s6" => many_topics(&figures),
         "s9" => takeovers(&figures),
+        "s11" => idle(&figures),
         "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
         _ => sends(&figures),
@@ -150,6 +152,69 @@ fn growth(figures: &Value) -> String {
         let what = what.replace('_', " ");
         let _ = writeln!(text, "\nNot measured: {} {what}; {why}.", number(&row["value"]));
     }
+    text
+}
+
+fn many_topics(figures: &Value) -> String {
+    let mut text =
+        "| topics | made in, s | messages a second | beside one topic | kept | CPU a message of the replicas, µs | \
+                    beside one topic | memory of the largest replica, MB | beside one topic |\n\
+                    |---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for row in array(&figures["topics"]) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | **{}** | {} | {} | {} | {} |",
+            number(&row["topics"]),
+            row["make_s"],
+            spread(row, "msgs_per_s", 1.0, 0),
+            spread(row, "one_msgs_per_s", 1.0, 0),
+            spread(row, "kept", 1.0, 2),
+            spread(row, "servers_cpu_us_per_msg", 1.0, 1),
+            spread(row, "one_servers_cpu_us_per_msg", 1.0, 1),
+            spread(row, "rss_mb", 1.0, 0),
+            spread(row, "one_rss_mb", 1.0, 0),
+        );
+    }
+    let errors: u64 = array(&figures["topics"]).filter_map(|row| row["errors"].as_u64()).sum();
+    let _ = writeln!(
+        text,
+        "\nMedian of {} pairs of {} s each after {} s of warm-up, smallest and largest in parentheses; {} in flight over {}; {} bytes a \
+         body. {errors} errors.",
+        figures["pairs"],
+        figures["seconds"],
+        figures["warmup_seconds"],
+        figures["window"],
+        counted(&figures["connections"], "connection"),
+        figures["message_size"],
+    );
+    text
+}
+
+fn idle(figures: &Value) -> String {
+    let mut text = "| queues | process | memory, MB | its part of shared pages only, MB | CPU, % of a core | thread switches a second | \
+                    pages dirtied, kB a minute |\n|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in array(&figures["idle"]) {
+        for (who, name) in [("leader", "leader"), ("follower", "larger follower"), ("namesrv", "NameServer")] {
+            let cell = |field: &str| number(&row[who][field]);
+            let _ = writeln!(
+                text,
+                "| {} | {name} | {} | {} | {} | {} | {} |",
+                number(&row["queues"]),
+                cell("rss_mb"),
+                cell("pss_mb"),
+                cell("cpu_percent"),
+                cell("switches_per_s"),
+                cell("dirtied_kb_per_min"),
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\nOver {} s after {} s of rest; {} queues a topic, a message in each.",
+        figures["seconds"], figures["rest_seconds"], figures["queues_per_topic"],
+    );
     text
 }
 
@@ -267,7 +332,8 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let rows: Vec<&Value> = array(&figures["windows"]).chain(array(&figures["growth"])).chain(of_peers).collect();
+    let own = ["windows", "topics", "idle", "growth"].into_iter().flat_map(|name| array(&figures[name]));
+    let rows: Vec<&Value> = own.chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
     match (medians().reduce(f64::min), medians().reduce(f64::max)) {
         (Some(min), Some(max)) => format!("; others used {min:.1} to {max:.1} cores meanwhile"),
@@ -358,6 +424,21 @@ mod tests {
                       "rss_mb_min": 200.0, "rss_mb_max": 200.0 },
                 ],
             }),
+            "bench-s6" => json!({
+                "pairs": 3, "seconds": 8, "warmup_seconds": 5, "window": 256, "connections": 4, "message_size": 1024,
+                "topics": [{
+                    "topics": 50_000, "make_s": 12.5, "errors": 2, "msgs_per_s": 40_000.0, "one_msgs_per_s": 50_000.0,
+                    "kept": 0.8, "kept_min": 0.7, "kept_max": 0.9, "rss_mb": 210.4,
+                }],
+            }),
+            "bench-s11" => json!({
+                "seconds": 60, "rest_seconds": 20, "queues_per_topic": 10,
+                "idle": [{
+                    "queues": 10_000, "others_cores": 0.5,
+                    "leader": { "rss_mb": 68.2, "pss_mb": 53.0, "cpu_percent": 0.85, "switches_per_s": 90.0, "dirtied_kb_per_min": 0.0 },
+                    "follower": { "rss_mb": 66.5 }, "namesrv": { "rss_mb": 20.1 },
+                }],
+            }),
             _ => Value::Null,
         }
     }
@@ -381,8 +462,17 @@ mod tests {
             page.contains("| – + – | 50 + 9 | 200 | 300 |") && page.contains("0 errors of TimberMQ, 7 of the others")
         );
         assert!(page.contains("* other: `fast=true`\n") && page.contains("* absent was not measured: no java.\n"));
+        assert!(
+            page.contains("| 50 000 | 12.5 | 40 000 | 50 000 | **0.80 (0.70–0.90)** | – | – | 210 | – |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("| 10 000 | leader | 68.2 | 53 | 0.85 | 90 | 0 |")
+                && page.contains("| larger follower | 66.5 |")
+        );
+        assert!(page.contains("4 connections; 1024 bytes a body. 2 errors."), "{page}");
         assert!(page.contains("| message size | 256 KiB | 64 | 300.0 (290.0–310.0) |"), "{page}");
-        assert!(page.contains("| 262.1 |") && page.contains("| replicas | 5 | 1024 | – (–) |"), "{page}");
+        assert!(page.contains("| 262.1 |") && page.contains("| replicas | 5 | 1024 | – | – |"), "{page}");
         assert!(page.contains("* memory <grew>\n") && page.contains("Not measured: 50 000 connections; too many."));
         assert!(page.contains(MISSING), "nothing was recorded of s1-p");
         assert!(!page.contains("{{") && !page.contains("}}"));

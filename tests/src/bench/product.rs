@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Pace, SLACK, TOPIC, WARMUP, load, paced};
+use super::{Pace, SLACK, TOPIC, WARMUP, load, load_on, paced};
 use crate::admin::Admin;
 use crate::cluster::{Cluster, Options};
 
@@ -92,13 +92,26 @@ impl Product {
         Ok(Self { cluster, settings })
     }
 
+    /// Address of its NameServer.
+    pub(super) fn namesrv(&self) -> String {
+        self.cluster.namesrv()
+    }
+
     /// A load on it, with its costs.
     ///
     /// # Errors
     /// A replica has ended.
     pub(super) fn load(&mut self, bench: &Path, dir: &Path) -> Result<Command> {
+        self.load_on(bench, TOPIC, dir)
+    }
+
+    /// The same, on another topic.
+    ///
+    /// # Errors
+    /// A replica has ended.
+    pub(super) fn load_on(&mut self, bench: &Path, topic: &str, dir: &Path) -> Result<Command> {
         self.cluster.ensure_alive()?;
-        let mut load = load(bench, &self.cluster.namesrv(), &self.cluster.pids());
+        let mut load = load_on(bench, &self.cluster.namesrv(), topic, &self.cluster.pids());
         load.arg("--dir").arg(dir);
         Ok(load)
     }

@@ -11,7 +11,7 @@ use timbermq_bench::report::Spread;
 use timbermq_bench::usage;
 
 use super::product::{Beginning, FILL, Product};
-use super::{Pace, SETTLE, SLACK, WARMUP, directory, measured, paced, version_of};
+use super::{Pace, SETTLE, SLACK, WARMUP, directory, errors, measured, paced, version_of};
 
 /// How far a probe of the machine may move between beginning and end.
 const SAME_MACHINE: f64 = 1.25;
@@ -220,12 +220,6 @@ fn row(window: usize, pairs: &[Pair]) -> Value {
     let runs = || pairs.iter().flat_map(|pair| [&pair.product, &pair.skeleton]);
     row.insert("errors".into(), runs().map(errors).sum::<u64>().into());
     Value::Object(row)
-}
-
-/// Everything that was not stored, or not known to be, in the warm-up too.
-fn errors(run: &Value) -> u64 {
-    let coded = run["errors"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
-    coded.sum::<u64>() + run["warmupErrors"].as_u64().unwrap_or(0)
 }
 
 fn told(row: &Value) -> String {

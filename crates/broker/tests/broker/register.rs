@@ -1,11 +1,11 @@
 //! What NameServers are told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use timbermq_namesrv::{NameServer, NamesrvConfig};
-use timbermq_remoting::body::{JsonBody, RegisterBrokerBody, TopicRouteData, body_crc32};
-use timbermq_remoting::header::{REGISTRATION_COMPLETE, RegisterBrokerHeader};
+use timbermq_remoting::body::{DataVersion, JsonBody, RegisterBrokerBody, TopicRouteData, body_crc32};
+use timbermq_remoting::header::{QueryDataVersionResponseHeader, REGISTRATION_COMPLETE, RegisterBrokerHeader};
 use timbermq_remoting::{RemotingCommand, RequestCode, ResponseCode};
 use timbermq_transport::{Handler, Peer, Responder, Server, ServerOptions};
 use tokio::sync::mpsc;
@@ -141,6 +141,111 @@ async fn registrations_carry_the_term_and_a_leader_without_a_majority_sends_none
     tokio::time::sleep(5 * interval).await;
     let claims = std::iter::from_fn(|| registered.try_recv().ok()).filter(|(id, ..)| *id == 0).count();
     assert_eq!(claims, 0);
+}
+
+/// A NameServer that knows one broker: what it has been told, and how often it was asked.
+#[derive(Default)]
+struct Known {
+    /// The last registration of a leader.
+    leader: Option<RegisterBrokerBody>,
+    /// Registrations of leaders, and of others.
+    registrations: (usize, usize),
+    questions: usize,
+    /// Registrations without an answer, when none are to be answered.
+    unanswered: Option<Vec<Responder>>,
+}
+
+#[derive(Default)]
+struct Knowing(Mutex<Known>);
+
+impl Handler for Knowing {
+    fn handle(&self, _peer: &Arc<Peer>, request: RemotingCommand, responder: Responder) {
+        let mut known = self.0.lock().unwrap();
+        let mut answer = responder.response(ResponseCode::SUCCESS);
+        if request.request_code() == RequestCode::REGISTER_BROKER {
+            let header: RegisterBrokerHeader = request.header().unwrap();
+            if header.broker_id == 0 {
+                known.leader = Some(RegisterBrokerBody::from_json(&request.body).unwrap());
+                known.registrations.0 += 1;
+            } else {
+                known.registrations.1 += 1;
+            }
+            if let Some(unanswered) = &mut known.unanswered {
+                unanswered.push(responder);
+                return;
+            }
+        } else if request.request_code() == RequestCode::QUERY_DATA_VERSION {
+            known.questions += 1;
+            let asked = DataVersion::from_json(&request.body).unwrap();
+            let changed = known.leader.as_ref().is_none_or(|body| body.topics.data_version != asked);
+            answer = answer.with_header(&QueryDataVersionResponseHeader { changed });
+        }
+        responder.send(answer);
+    }
+}
+
+impl Knowing {
+    fn look<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+
+    fn has(&self, topic: &str) -> bool {
+        let is_listed = |body: &RegisterBrokerBody| body.topics.topic_config_table.contains_key(topic);
+        self.look(|known| known.leader.as_ref().is_some_and(is_listed))
+    }
+}
+
+/// A group of one that registers often with such a NameServer, and which has told it of topic `t`.
+async fn known_group() -> (Arc<Knowing>, Server, Group) {
+    let env = timbermq_host::env();
+    let knowing = Arc::new(Knowing::default());
+    let listener = env.net.listen("127.0.0.1:0").await.unwrap();
+    let server = Server::serve(&env, vec![listener], Arc::clone(&knowing) as _, ServerOptions::default());
+    let address = server.addrs()[0].to_string();
+    let group = Group::start(1, |settings| {
+        settings.namesrv = vec![address.clone()];
+        settings.register_interval = Duration::from_millis(50);
+    })
+    .await;
+    group.leader().await;
+    group.client().await.get(create_topic("t", "3", "6")).await;
+    eventually("the topic is known", async || knowing.has("t").then_some(())).await;
+    (knowing, server, group)
+}
+
+#[tokio::test]
+async fn a_table_that_a_name_server_has_is_not_sent_again() {
+    let (knowing, _server, group) = known_group().await;
+    let before = knowing.look(|known| known.registrations);
+    let asked = knowing.look(|known| known.questions);
+    eventually("it is asked again and again", async || {
+        knowing.look(|known| known.questions >= asked + 5).then_some(())
+    })
+    .await;
+    assert_eq!(knowing.look(|known| known.registrations), before, "the same was sent again");
+    group.client().await.get(create_topic("u", "3", "6")).await;
+    eventually("a change is told", async || knowing.has("u").then_some(())).await;
+    // As after a restart.
+    knowing.look(|known| known.leader = None);
+    eventually("it is told everything again", async || (knowing.has("t") && knowing.has("u")).then_some(())).await;
+}
+
+#[tokio::test]
+async fn changes_gather_while_a_name_server_does_not_answer() {
+    let (knowing, _server, group) = known_group().await;
+    knowing.look(|known| known.unanswered = Some(Vec::new()));
+    let client = group.client().await;
+    for number in 0..20 {
+        client.get(create_topic(&format!("more-{number}"), "3", "6")).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let waiting = knowing.look(|known| known.unanswered.take().unwrap_or_default());
+    assert_eq!(waiting.len(), 1, "registrations pile up");
+    for responder in waiting {
+        let answer = responder.response(ResponseCode::SUCCESS);
+        responder.send(answer);
+    }
+    eventually("the last change is told", async || knowing.has("more-19").then_some(())).await;
 }
 
 #[tokio::test]

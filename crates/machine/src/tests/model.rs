@@ -270,7 +270,7 @@ impl Model {
             Queue { incarnation: *incarnations, ..Queue::default() }
         });
         let first = rows.rows.len() as u64;
-        let mut positions = Vec::new();
+        let mut positions = crate::Positions::new();
         let mut position = body;
         let mut tags_codes = Vec::new();
         for message in messages {

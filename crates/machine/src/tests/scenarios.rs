@@ -40,7 +40,7 @@ fn a_send_tells_where_the_records_are_and_who_should_wake_up() {
     assert_eq!((first.0, second.0), (0, 2));
     let size = plain("t", 0, 1).body().len() as u64;
     let start = place.position.0 + 13 + 5;
-    assert_eq!(*one, [LogPosition(start), LogPosition(start + size)]);
+    assert_eq!(one[..], [LogPosition(start), LogPosition(start + size)]);
     assert_eq!(two[0], LogPosition(start + 2 * size + 5));
     let [Effect::Arrived(arrived)] = &applied.effects[..] else { panic!("woken once: {applied:?}") };
     assert_eq!((arrived.first.0, arrived.next.0, arrived.at.0), (0, 4, bench.now));

@@ -57,8 +57,11 @@ fn put_number(dst: &mut BytesMut, number: i32) {
 
 fn put_string(dst: &mut BytesMut, text: &str) {
     dst.put_u8(b'"');
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
     let mut rest = text.as_bytes();
-    while let Some(plain) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+    // Nearly always nothing is special, and to see that takes no branch per byte.
+    let any_special = rest.iter().fold(false, |any, byte| any | is_special(byte));
+    while let Some(plain) = any_special.then(|| rest.iter().position(is_special)).flatten() {
         dst.put_slice(&rest[..plain]);
         match rest[plain] {
             b'"' => dst.put_slice(b"\\\""),

@@ -40,11 +40,18 @@ pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<
     out.extend(payload);
 }
 
+/// A frame shorter than this is copied out of the buffer it was read into. Entries live as long as the log keeps them in
+/// memory, and a few hundred bytes of one must not hold a buffer of [64 KiB](timbermq_env::ReadHalf::read) all that time.
+const COPIED_BELOW_BYTES: usize = 32 * 1024;
+
 /// Longest first frame: whoever has not said who it is gets no more memory than that.
 pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 
 /// Room made for a frame of a known peer before any of it has come.
 const PROMISED_BYTES_MAX: usize = 2 << 20;
+
+/// Room behind a frame: a connection offers as much to each read, and where there is less, the whole frame would be moved.
+const READ_ROOM_BYTES: usize = 64 * 1024;
 
 /// Cuts a byte stream into frames.
 pub(crate) struct FrameReader {
@@ -95,11 +102,17 @@ impl FrameReader {
             let missing = 4 + len - self.buffer.len();
             let room = if self.max == FRAME_BYTES_MAX { PROMISED_BYTES_MAX } else { 0 };
             let came = self.buffer.len();
-            self.buffer.reserve(missing.min(came.max(room.saturating_sub(came))));
+            self.buffer.reserve(missing.min(came.max(room.saturating_sub(came))) + READ_ROOM_BYTES);
             return Ok(None);
         }
         self.buffer.advance(4);
-        let mut frame = self.buffer.split_to(len).freeze();
+        let mut frame = if len < COPIED_BELOW_BYTES {
+            let copy = Bytes::copy_from_slice(&self.buffer[..len]);
+            self.buffer.advance(len);
+            copy
+        } else {
+            self.buffer.split_to(len).freeze()
+        };
         let crc = frame.get_u32_le();
         if crc32fast::hash(&frame) != crc {
             return Err(invalid("a frame with a wrong CRC".to_owned()));
@@ -169,7 +182,7 @@ mod tests {
         let mut arrived = reader.buffer.len();
         for _ in 0..60 {
             assert_eq!(reader.take().unwrap(), None);
-            let most = (4 * arrived).max(PROMISED_BYTES_MAX);
+            let most = (4 * (arrived + READ_ROOM_BYTES)).max(PROMISED_BYTES_MAX + READ_ROOM_BYTES);
             assert!(reader.buffer.capacity() <= most, "{} bytes after {arrived}", reader.buffer.capacity());
             reader.buffer.extend_from_slice(&[0; 100_000]);
             arrived += 100_000;
@@ -185,10 +198,25 @@ mod tests {
         assert_eq!(reader.take().unwrap(), None);
         let place = reader.buffer.as_ptr();
         for piece in rest.chunks(50_000) {
+            reader.buffer.reserve(READ_ROOM_BYTES);
             assert_eq!(reader.buffer.as_ptr(), place);
             reader.buffer.extend_from_slice(piece);
         }
         assert!(reader.take().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_short_frame_that_is_kept_does_not_hold_the_buffer_it_was_read_into() {
+        const BUFFER: usize = 64 * 1024;
+        let mut reader = trusting();
+        reader.buffer = BytesMut::with_capacity(BUFFER);
+        let buffer = reader.buffer.as_ptr();
+        for payload in [&[1; 10][..], &[2; 1000]] {
+            reader.buffer.extend_from_slice(&bytes_of(7, 1, payload));
+            let kept = reader.take().unwrap().expect("a frame").payload;
+            reader.buffer.reserve(BUFFER);
+            assert_eq!((&kept[..], reader.buffer.as_ptr()), (payload, buffer), "the buffer serves again");
+        }
     }
 
     #[test]
