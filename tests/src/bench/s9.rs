@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(
             by_kind(&seen, &faults, Fault::Kill),
             json!({
-                "own": { "samples": 2, "never": 0, "all": [1_000.0, 300.0], "median": 650.0, "min": 300.0, "max": 1_000.0 },
+                "own": { "samples": 2, "never": 0, "all": [300.0, 1_000.0], "median": 650.0, "min": 300.0, "max": 1_000.0 },
                 "stock_java": { "samples": 1, "never": 0, "all": [3_000.0], "median": 3_000.0, "min": 3_000.0, "max": 3_000.0 },
             })
         );
