@@ -111,6 +111,50 @@ fn takeovers(figures: &Value) -> String {
     text
 }
 
+fn growth(figures: &Value) -> String {
+    let mut text =
+        "| what grows | to | in flight | CPU a message, µs | messages a second | MB of bodies a second | p99, ms | \
+                    memory of the largest replica, MB |\n|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for row in array(&figures["growth"]) {
+        let what = row["what"].as_str().unwrap_or("?");
+        let bytes = row["msgs_per_s"].as_f64().zip(row["message_size"].as_f64()).map(|(rate, size)| rate * size / 1e6);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            what.replace('_', " "),
+            grown(what, &row["value"]),
+            row["window"],
+            spread(row, "cpu_us_per_msg", 1.0, 1),
+            spread(row, "msgs_per_s", 1.0, 0),
+            bytes.map_or_else(|| NOTHING.to_owned(), |bytes| format!("{bytes:.1}")),
+            spread(row, "p99_us", 1e3, 1),
+            spread(row, "rss_mb", 1.0, 0),
+        );
+    }
+    let errors: u64 = array(&figures["growth"]).filter_map(|row| row["errors"].as_u64()).sum();
+    let _ = writeln!(
+        text,
+        "\nMedian of {} of {} s each after {} s of warm-up, smallest and largest in parentheses. {errors} errors.",
+        counted(&figures["runs_each"], "run"),
+        figures["seconds"],
+        figures["warmup_seconds"],
+    );
+    let superlinear: Vec<String> =
+        array(&figures["superlinear"]).filter_map(Value::as_str).map(|told| format!("* {told}\n")).collect();
+    if superlinear.is_empty() {
+        text.push_str("\nNothing grew more than in proportion to what grew.\n");
+    } else {
+        let _ = write!(text, "\nMore than in proportion to what grew:\n\n{}", superlinear.concat());
+    }
+    for row in array(&figures["skipped"]) {
+        let (what, why) = (row["what"].as_str().unwrap_or("?"), row["why"].as_str().unwrap_or("?"));
+        let what = what.replace('_', " ");
+        let _ = writeln!(text, "\nNot measured: {} {what}; {why}.", number(&row["value"]));
+    }
+    text
+}
+
 fn many_topics(figures: &Value) -> String {
     let mut text =
         "| topics | made in, s | messages a second | beside one topic | kept | CPU a message of the replicas, µs | \
@@ -171,50 +215,6 @@ fn idle(figures: &Value) -> String {
         "\nOver {} s after {} s of rest; {} queues a topic, a message in each.",
         figures["seconds"], figures["rest_seconds"], figures["queues_per_topic"],
     );
-    text
-}
-
-fn growth(figures: &Value) -> String {
-    let mut text =
-        "| what grows | to | in flight | CPU a message, µs | messages a second | MB of bodies a second | p99, ms | \
-                    memory of the largest replica, MB |\n|---|---|---|---|---|---|---|---|\n"
-            .to_owned();
-    for row in array(&figures["growth"]) {
-        let what = row["what"].as_str().unwrap_or("?");
-        let bytes = row["msgs_per_s"].as_f64().zip(row["message_size"].as_f64()).map(|(rate, size)| rate * size / 1e6);
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
-            what.replace('_', " "),
-            grown(what, &row["value"]),
-            row["window"],
-            spread(row, "cpu_us_per_msg", 1.0, 1),
-            spread(row, "msgs_per_s", 1.0, 0),
-            bytes.map_or_else(|| NOTHING.to_owned(), |bytes| format!("{bytes:.1}")),
-            spread(row, "p99_us", 1e3, 1),
-            spread(row, "rss_mb", 1.0, 0),
-        );
-    }
-    let errors: u64 = array(&figures["growth"]).filter_map(|row| row["errors"].as_u64()).sum();
-    let _ = writeln!(
-        text,
-        "\nMedian of {} of {} s each after {} s of warm-up, smallest and largest in parentheses. {errors} errors.",
-        counted(&figures["runs_each"], "run"),
-        figures["seconds"],
-        figures["warmup_seconds"],
-    );
-    let superlinear: Vec<String> =
-        array(&figures["superlinear"]).filter_map(Value::as_str).map(|told| format!("* {told}\n")).collect();
-    if superlinear.is_empty() {
-        text.push_str("\nNothing grew more than in proportion to what grew.\n");
-    } else {
-        let _ = write!(text, "\nMore than in proportion to what grew:\n\n{}", superlinear.concat());
-    }
-    for row in array(&figures["skipped"]) {
-        let (what, why) = (row["what"].as_str().unwrap_or("?"), row["why"].as_str().unwrap_or("?"));
-        let what = what.replace('_', " ");
-        let _ = writeln!(text, "\nNot measured: {} {what}; {why}.", number(&row["value"]));
-    }
     text
 }
 
@@ -414,6 +414,16 @@ mod tests {
                     { "name": "absent", "pairs": 0, "windows": [{ "window": 1024, "pairs": 0 }], "reason": "no java\nmore" },
                 ],
             }),
+            "bench-growth" => json!({
+                "runs_each": 3, "seconds": 3, "warmup_seconds": 2, "superlinear": ["memory <grew>"],
+                "skipped": [{ "what": "connections", "value": 50_000, "why": "too many" }],
+                "growth": [
+                    { "what": "message_size", "value": 262_144, "message_size": 262_144, "window": 64, "errors": 1,
+                      "msgs_per_s": 1_000.0, "cpu_us_per_msg": 300.0, "cpu_us_per_msg_min": 290.0, "cpu_us_per_msg_max": 310.0 },
+                    { "what": "replicas", "value": 5, "message_size": 1024, "window": 1024, "errors": 0, "rss_mb": 200.0,
+                      "rss_mb_min": 200.0, "rss_mb_max": 200.0 },
+                ],
+            }),
             "bench-s6" => json!({
                 "pairs": 3, "seconds": 8, "warmup_seconds": 5, "window": 256, "connections": 4, "message_size": 1024,
                 "topics": [{
@@ -428,16 +438,6 @@ mod tests {
                     "leader": { "rss_mb": 68.2, "pss_mb": 53.0, "cpu_percent": 0.85, "switches_per_s": 90.0, "dirtied_kb_per_min": 0.0 },
                     "follower": { "rss_mb": 66.5 }, "namesrv": { "rss_mb": 20.1 },
                 }],
-            }),
-            "bench-growth" => json!({
-                "runs_each": 3, "seconds": 3, "warmup_seconds": 2, "superlinear": ["memory <grew>"],
-                "skipped": [{ "what": "connections", "value": 50_000, "why": "too many" }],
-                "growth": [
-                    { "what": "message_size", "value": 262_144, "message_size": 262_144, "window": 64, "errors": 1,
-                      "msgs_per_s": 1_000.0, "cpu_us_per_msg": 300.0, "cpu_us_per_msg_min": 290.0, "cpu_us_per_msg_max": 310.0 },
-                    { "what": "replicas", "value": 5, "message_size": 1024, "window": 1024, "errors": 0, "rss_mb": 200.0,
-                      "rss_mb_min": 200.0, "rss_mb_max": 200.0 },
-                ],
             }),
             _ => Value::Null,
         }

@@ -9,7 +9,7 @@ use timbermq_bench::report::Spread;
 use timbermq_bench::usage;
 
 use super::product::{Beginning, FILL, Product};
-use super::{Pace, SETTLE, SLACK, WARMUP, directory, paced, version_of};
+use super::{Pace, SETTLE, SLACK, WARMUP, directory, errors, paced, version_of};
 
 /// Messages in flight, unless there are more connections.
 const WINDOW: usize = 1024;
@@ -260,12 +260,6 @@ fn row(point: Point, runs: &[Run]) -> Value {
     }
     row.insert("errors".into(), runs.iter().map(|run| errors(run)).sum::<u64>().into());
     Value::Object(row)
-}
-
-/// Everything that was not stored, or not known to be, in the warm-up too.
-fn errors(run: &Value) -> u64 {
-    let coded = run["errors"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
-    coded.sum::<u64>() + run["warmupErrors"].as_u64().unwrap_or(0)
 }
 
 /// Where CPU a message or memory grows more than in proportion to what grows, even between the most favourable runs.

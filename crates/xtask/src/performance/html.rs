@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::markup::{blocks, escaped, inline};
 use super::plots::{Bars, Group, Lines, Range, short};
 use super::{TEXT, grown, part};
+use crate::page::number;
 use crate::workspace::array;
 
 /// The style of every report, and what this one has beside it.
@@ -43,7 +44,9 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     let figures = results(&format!("bench-{name}"));
     let plots = match name {
         "s1-f" | "s1-p" => sends(&figures),
+        "s6" => many_topics(&figures),
         "s9" => takeovers(&figures),
+        "s11" => idle(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
         "growth" => growth(&figures),
         _ => String::new(),
@@ -70,7 +73,7 @@ fn tiles(results: &dyn Fn(&str) -> Value) -> String {
     }
     let takeovers = results("bench-s9");
     tile(takeovers["kill_ms"]["own"]["median"].as_f64(), "ms", "until sends succeed after the leader was killed");
-    tile(takeovers["lost"].as_f64(), "lost", &format!("of {} acknowledged sends", takeovers["acknowledged"]));
+    tile(takeovers["lost"].as_f64(), "lost", &format!("of {} acknowledged sends", number(&takeovers["acknowledged"])));
     if tiles.is_empty() { tiles } else { format!("<div class='tiles'>{tiles}</div>") }
 }
 
@@ -94,6 +97,48 @@ fn sends(figures: &Value) -> String {
         beside("Messages a second", "messages a second", "msgs_per_s", 1.0),
         beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
         beside("Latency, 99th percentile", "ms", "p99_us", 1e3),
+    ];
+    plots.iter().map(Bars::draw).collect()
+}
+
+fn many_topics(figures: &Value) -> String {
+    let beside = |title: &str, axis, name: &str| Bars {
+        title: title.to_owned(),
+        axis,
+        series: vec!["many topics".to_owned(), "one topic".to_owned()],
+        groups: array(&figures["topics"])
+            .map(|row| {
+                let bars = [name.to_owned(), format!("one_{name}")].map(|name| Range::of(row, &name, 1.0));
+                (format!("{} topics", number(&row["topics"])), bars.into_iter().enumerate().collect())
+            })
+            .collect(),
+        ..Bars::default()
+    };
+    let plots = [
+        beside("Messages a second", "messages a second", "msgs_per_s"),
+        beside("CPU a message of the replicas", "µs", "servers_cpu_us_per_msg"),
+        beside("Memory of the largest replica", "MB", "rss_mb"),
+    ];
+    plots.iter().map(Bars::draw).collect()
+}
+
+fn idle(figures: &Value) -> String {
+    let of_each = |title: &str, axis, name: &str| Bars {
+        title: title.to_owned(),
+        axis,
+        series: ["leader", "larger follower", "NameServer"].map(str::to_owned).into(),
+        groups: array(&figures["idle"])
+            .map(|row| {
+                let bars = ["leader", "follower", "namesrv"].map(|who| Range::of(&row[who], name, 1.0));
+                (format!("{} queues", number(&row["queues"])), bars.into_iter().enumerate().collect())
+            })
+            .collect(),
+        ..Bars::default()
+    };
+    let plots = [
+        of_each("Memory", "MB", "rss_mb"),
+        of_each("CPU", "% of a core", "cpu_percent"),
+        of_each("Pages dirtied", "kB a minute", "dirtied_kb_per_min"),
     ];
     plots.iter().map(Bars::draw).collect()
 }
@@ -272,12 +317,15 @@ mod tests {
         }
         assert!(page.contains("&lt;script&gt;x&lt;/script&gt;") && page.contains("<code>a=&lt;b&gt;</code>"));
         assert!(page.contains("&#39;&lt;other&gt;&#39;, promises less"));
+        for drawing in [">one topic<", ">larger follower<", ">CPU a message, larger messages<"] {
+            assert!(page.contains(drawing), "{drawing}");
+        }
         for tag in ["header", "section", "figure", "svg", "g", "table", "details", "div", "p", "ul", "li"] {
             let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
             assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
         }
         assert!(!page.contains("NaN") && !page.contains("inf"), "every value has a place");
-        assert_eq!(page.matches(" dot'").count(), 3, "each takeover is a point");
+        assert_eq!(page.matches("dot' cx").count(), 3, "each takeover is a point");
     }
 
     #[test]

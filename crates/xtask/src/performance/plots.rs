@@ -170,7 +170,7 @@ impl Lines {
         let across: Vec<Range> = self.points.iter().map(|(x, ..)| Range::at(*x)).collect();
         let (Some(first), Some(last)) = (across.first(), across.last()) else { return String::new() };
         let x = Scale { from: first.median, to: last.median, is_log: true, low: GUTTER + 14.0, high: WIDTH - 30.0 };
-        let y = Scale::of(&ranges, HEIGHT, 22.0);
+        let y = Scale::of(&ranges, HEIGHT, 40.0);
         let mut out = String::new();
         for tick in y.ticks() {
             let at = y.at(tick);
