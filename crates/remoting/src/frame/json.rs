@@ -193,7 +193,8 @@ impl<'a> Scanner<'a> {
     /// Bytes from here to the next quote or backslash.
     fn plain_len(&self) -> usize {
         let rest = &self.text.as_bytes()[self.at..];
-        memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
+        // Most are some letters long: a search by machine words would cost more than it saves.
+        rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
     }
 
     /// The character of an escape whose backslash has been taken.
