@@ -81,7 +81,10 @@ pub(crate) async fn forward(context: &Context, call: &Call) -> Result<RemotingCo
         if left(LEADER_WAIT).is_zero() {
             return undone;
         }
-        context.env.timeout(AGAIN.min(left(LEADER_WAIT)), role.changed()).await;
+        if let Some(Err(_)) = context.env.timeout(AGAIN.min(left(LEADER_WAIT)), role.changed()).await {
+            // The replica has ended: nothing will be heard any more, and asking on would not even wait between two times.
+            return undone;
+        }
     }
 }
 
