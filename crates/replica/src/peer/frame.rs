@@ -47,8 +47,8 @@ const COPIED_BELOW_BYTES: usize = 32 * 1024;
 /// Longest first frame: whoever has not said who it is gets no more memory than that.
 pub(crate) const HELLO_BYTES_MAX: usize = 4096;
 
-/// Room made for a frame of a known peer before any of it has come.
-const PROMISED_BYTES_MAX: usize = 2 << 20;
+/// Room made for the rest of a frame, as a multiple of what has come of it.
+const GROWTH: usize = 5;
 
 /// Room behind a frame: a connection offers as much to each read, and where there is less, the whole frame would be moved.
 const READ_ROOM_BYTES: usize = 64 * 1024;
@@ -97,12 +97,16 @@ impl FrameReader {
             return Err(invalid(format!("a frame of {len} bytes; {HEAD_BYTES} to {} are possible here", self.max)));
         }
         if self.buffer.len() < 4 + len {
-            // A length is only a promise: as much again as has come, so that what is held is what was sent. Most entries
-            // come in one piece all the same: growing step by step would copy each of them twice.
-            let missing = 4 + len - self.buffer.len();
-            let room = if self.max == FRAME_BYTES_MAX { PROMISED_BYTES_MAX } else { 0 };
-            let came = self.buffer.len();
-            self.buffer.reserve(missing.min(came.max(room.saturating_sub(came))) + READ_ROOM_BYTES);
+            // A length is only a promise: what is held is bounded by what was sent. By several times of it, since growing step by
+            // step would move each entry twice.
+            let (came, missing) = (self.buffer.len(), 4 + len - self.buffer.len());
+            let room = came + missing.min(GROWTH * came) + READ_ROOM_BYTES.min(came);
+            if self.buffer.capacity() < room {
+                // Not by `reserve`, which may take twice as much.
+                let mut roomy = BytesMut::with_capacity(room);
+                roomy.extend_from_slice(&self.buffer);
+                self.buffer = roomy;
+            }
             return Ok(None);
         }
         self.buffer.advance(4);
@@ -182,7 +186,7 @@ mod tests {
         let mut arrived = reader.buffer.len();
         for _ in 0..60 {
             assert_eq!(reader.take().unwrap(), None);
-            let most = (4 * (arrived + READ_ROOM_BYTES)).max(PROMISED_BYTES_MAX + READ_ROOM_BYTES);
+            let most = (2 + GROWTH) * arrived;
             assert!(reader.buffer.capacity() <= most, "{} bytes after {arrived}", reader.buffer.capacity());
             reader.buffer.extend_from_slice(&[0; 100_000]);
             arrived += 100_000;
@@ -192,8 +196,8 @@ mod tests {
     #[test]
     fn a_usual_frame_is_not_moved_while_it_arrives() {
         let mut reader = trusting();
-        let bytes = bytes_of(1, 0, &vec![7; PROMISED_BYTES_MAX - 100]);
-        let (first, rest) = bytes.split_at(50_000);
+        let bytes = bytes_of(1, 0, &[7; 350_000]);
+        let (first, rest) = bytes.split_at(READ_ROOM_BYTES);
         reader.buffer.extend_from_slice(first);
         assert_eq!(reader.take().unwrap(), None);
         let place = reader.buffer.as_ptr();
