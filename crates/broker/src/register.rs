@@ -84,6 +84,7 @@ pub(crate) async fn drive(context: Arc<Context>) {
         }
     }
 }
+
 /// What made the task look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {

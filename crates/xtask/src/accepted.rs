@@ -1,11 +1,12 @@
 //! What the parts of the hot path, and sends as a whole, may cost: the figures that were accepted last.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Where they stand.
 const FILE: &str = "crates/xtask/accepted-costs.toml";
@@ -15,6 +16,45 @@ const HEAD: &str = "\
 #   cargo xtask bench gate --accept
 # and are compared with by the same commands without it. Tolerances are parts of the accepted figure, written by hand.
 ";
+
+/// What is asked of a comparison.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// These parts alone.
+    pub only: Vec<String>,
+    /// Print one JSON object on the last line.
+    pub json: bool,
+    /// Take what is measured as accepted.
+    pub accept: bool,
+    /// Rounds of a slowdown to plant.
+    pub plant: Option<String>,
+    /// What is planted must be seen.
+    pub must_fail: bool,
+}
+
+impl Asked {
+    /// Reads `--json`, `--accept`, `--plant N`, `--must-fail` and, where there are parts, `--only NAME`.
+    ///
+    /// # Errors
+    /// Names what it does not know, and what contradicts.
+    pub fn parse(args: &[OsString], has_parts: bool) -> Result<Self> {
+        let mut asked = Self::default();
+        let mut args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--json" => asked.json = true,
+                "--accept" => asked.accept = true,
+                "--must-fail" => asked.must_fail = true,
+                "--only" if has_parts => asked.only.push(args.next().context("--only needs the name of an operation")?),
+                "--plant" => asked.plant = Some(args.next().context("--plant needs a number of rounds")?),
+                _ => bail!("unknown argument {arg}; see cargo xtask bench --help"),
+            }
+        }
+        ensure!(!asked.must_fail || asked.plant.is_some(), "--must-fail is for --plant");
+        ensure!(!asked.accept || asked.plant.is_none(), "what is planted is not to be accepted");
+        Ok(asked)
+    }
+}
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq)]

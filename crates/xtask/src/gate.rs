@@ -10,11 +10,11 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use timbermq_bugs::SLOWDOWN;
 
-use crate::accepted::{Accepted, Sends};
+use crate::accepted::{Accepted, Asked, Sends};
 use crate::product;
 use crate::run;
 use crate::setup::{self, Ready};
@@ -49,34 +49,6 @@ const ATTEMPTS: usize = 2;
 const ACCEPTED: usize = 3;
 /// Longest time of one measurement.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
-
-/// What is asked for.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
-    json: bool,
-    accept: bool,
-    plant: Option<String>,
-    must_fail: bool,
-}
-
-impl Asked {
-    fn parse(args: &[OsString]) -> Result<Self> {
-        let mut asked = Self::default();
-        let mut args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--json" => asked.json = true,
-                "--accept" => asked.accept = true,
-                "--must-fail" => asked.must_fail = true,
-                "--plant" => asked.plant = Some(args.next().context("--plant needs a number of rounds")?),
-                _ => bail!("unknown argument {arg}; see cargo xtask bench --help"),
-            }
-        }
-        ensure!(!asked.must_fail || asked.plant.is_some(), "--must-fail is for --plant");
-        ensure!(!asked.accept || asked.plant.is_none(), "what is planted is not to be accepted");
-        Ok(asked)
-    }
-}
 
 /// Medians of one measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -153,9 +125,9 @@ impl Medians {
 /// # Errors
 /// Something does not build, or cannot be measured.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
-    let asked = Asked::parse(args)?;
+    let asked = Asked::parse(args, false)?;
     let ready = setup::prepare()?;
-    let programs = Programs::build(&ready, if asked.plant.is_some() { "verify" } else { "release" })?;
+    let programs = Programs::build(&ready, if asked.plant.is_some() { "verify" } else { product::DIST })?;
     if asked.accept {
         return accept(&ready, &programs, &asked);
     }
@@ -236,11 +208,11 @@ struct Programs {
 }
 
 impl Programs {
-    /// The product with this profile; the bench is the same for all.
+    /// The product with this profile; the bench, and with it the skeleton, is always compiled as what users run is.
     fn build(ready: &Ready, profile: &str) -> Result<Self> {
         Ok(Self {
             product: product::build(ready, "timbermq", profile)?,
-            bench: product::build(ready, "timbermq-bench", "release")?,
+            bench: product::build(ready, "timbermq-bench", product::DIST)?,
             runner: product::build(ready, "timbermq-tests", "release")?,
         })
     }
@@ -270,7 +242,7 @@ mod tests {
     };
 
     fn asked(args: &[&str]) -> Result<Asked> {
-        Asked::parse(&args.iter().map(OsString::from).collect::<Vec<_>>())
+        Asked::parse(&args.iter().map(OsString::from).collect::<Vec<_>>(), false)
     }
 
     #[test]

@@ -11,11 +11,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use timbermq_bugs::{SLOWDOWN, VARIABLE};
 
-use crate::accepted::{Accepted, Micro};
+use crate::accepted::{Accepted, Asked, Micro};
 use crate::packages::{self, Missing};
 use crate::product;
 use crate::setup::{self, Ready};
@@ -27,36 +27,6 @@ const SLOWED: [&str; 4] = ["log-append", "log-append-64k", "group-commit", "appl
 const PLANTED: [&str; 4] = ["log-append", "apply", "record-decode", "crc32"];
 /// Of the calls that tell something, this part is made before.
 const FEW: u64 = 4;
-
-/// What is asked for.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
-    only: Vec<String>,
-    json: bool,
-    accept: bool,
-    plant: Option<String>,
-    must_fail: bool,
-}
-
-impl Asked {
-    fn parse(args: &[OsString]) -> Result<Self> {
-        let mut asked = Self::default();
-        let mut args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--json" => asked.json = true,
-                "--accept" => asked.accept = true,
-                "--must-fail" => asked.must_fail = true,
-                "--only" => asked.only.push(args.next().context("--only needs the name of an operation")?),
-                "--plant" => asked.plant = Some(args.next().context("--plant needs a number of rounds")?),
-                _ => bail!("unknown argument {arg}; see cargo xtask bench --help"),
-            }
-        }
-        ensure!(!asked.must_fail || asked.plant.is_some(), "--must-fail is for --plant");
-        ensure!(!asked.accept || asked.plant.is_none(), "what is planted is not to be accepted");
-        Ok(asked)
-    }
-}
 
 /// One operation, as the program that does it tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +85,7 @@ struct Row {
 /// # Errors
 /// Something does not build, or valgrind is missing and may not be installed.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
-    let asked = Asked::parse(args)?;
+    let asked = Asked::parse(args, true)?;
     packages::ensure(packages::COUNTING, Missing::Install)?;
     let ready = setup::prepare()?;
     match &asked.plant {
@@ -338,7 +308,7 @@ mod tests {
     use super::*;
 
     fn asked(args: &[&str]) -> Result<Asked> {
-        Asked::parse(&args.iter().map(OsString::from).collect::<Vec<_>>())
+        Asked::parse(&args.iter().map(OsString::from).collect::<Vec<_>>(), true)
     }
 
     #[test]

@@ -68,15 +68,13 @@ fn sends(figures: &Value) -> String {
             spread(row, "skeleton_p99_us", 1e3, 1),
         );
     }
-    let errors: u64 = array(&figures["windows"]).filter_map(|row| row["errors"].as_u64()).sum();
     let _ = writeln!(
         text,
-        "\nMedian of {} pairs of {} s each after {} s of warm-up, smallest and largest in parentheses; {} bytes a body, {}. {errors} errors.",
-        figures["pairs"],
-        figures["seconds"],
-        figures["warmup_seconds"],
+        "\n{}; {} bytes a body, {}. {} errors.",
+        medians_of(figures, &pairs(figures)),
         figures["message_size"],
         counted(&figures["connections"], "connection"),
+        errors(&figures["windows"]),
     );
     text
 }
@@ -132,13 +130,11 @@ fn growth(figures: &Value) -> String {
             spread(row, "rss_mb", 1.0, 0),
         );
     }
-    let errors: u64 = array(&figures["growth"]).filter_map(|row| row["errors"].as_u64()).sum();
     let _ = writeln!(
         text,
-        "\nMedian of {} of {} s each after {} s of warm-up, smallest and largest in parentheses. {errors} errors.",
-        counted(&figures["runs_each"], "run"),
-        figures["seconds"],
-        figures["warmup_seconds"],
+        "\n{}. {} errors.",
+        medians_of(figures, &counted(&figures["runs_each"], "run")),
+        errors(&figures["growth"]),
     );
     let superlinear: Vec<String> =
         array(&figures["superlinear"]).filter_map(Value::as_str).map(|told| format!("* {told}\n")).collect();
@@ -176,17 +172,14 @@ fn many_topics(figures: &Value) -> String {
             spread(row, "one_rss_mb", 1.0, 0),
         );
     }
-    let errors: u64 = array(&figures["topics"]).filter_map(|row| row["errors"].as_u64()).sum();
     let _ = writeln!(
         text,
-        "\nMedian of {} pairs of {} s each after {} s of warm-up, smallest and largest in parentheses; {} in flight over {}; {} bytes a \
-         body. {errors} errors.",
-        figures["pairs"],
-        figures["seconds"],
-        figures["warmup_seconds"],
+        "\n{}; {} in flight over {}; {} bytes a body. {} errors.",
+        medians_of(figures, &pairs(figures)),
         figures["window"],
         counted(&figures["connections"], "connection"),
         figures["message_size"],
+        errors(&figures["topics"]),
     );
     text
 }
@@ -265,11 +258,8 @@ fn beside_peers(figures: &Value) -> String {
         });
     let _ = writeln!(
         text,
-        "\nMedian of {} pairs of {} s each after {} s of warm-up, smallest and largest in parentheses; {} bytes a body, {}; \
-         TimberMQ's durability is *{}*. {errors} errors of TimberMQ, {of_peers} of the others.",
-        figures["pairs"],
-        figures["seconds"],
-        figures["warmup_seconds"],
+        "\n{}; {} bytes a body, {}; TimberMQ's durability is *{}*. {errors} errors of TimberMQ, {of_peers} of the others.",
+        medians_of(figures, &pairs(figures)),
         figures["message_size"],
         counted(&figures["connections"], "connection"),
         figures["durability"].as_str().unwrap_or("?"),
@@ -369,6 +359,21 @@ fn grown(what: &str, value: &Value) -> String {
 }
 
 /// `1 core`, `2 cores`.
+/// What the figures are medians of.
+fn medians_of(figures: &Value, runs: &str) -> String {
+    let (seconds, warmup) = (&figures["seconds"], &figures["warmup_seconds"]);
+    format!("Median of {runs} of {seconds} s each after {warmup} s of warm-up, smallest and largest in parentheses")
+}
+
+fn pairs(figures: &Value) -> String {
+    format!("{} pairs", figures["pairs"])
+}
+
+/// Errors of all rows.
+fn errors(rows: &Value) -> u64 {
+    array(rows).filter_map(|row| row["errors"].as_u64()).sum()
+}
+
 fn counted(count: &Value, one: &str) -> String {
     if *count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
