@@ -17,9 +17,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
+use timbermq_bench::usage;
 
-use crate::cluster::ended_within;
+use crate::admin::Admin;
+use crate::cluster::{Cluster, Options, ended_within};
 
 /// The topic of the sending scenarios.
 const TOPIC: &str = "bench";
@@ -66,6 +68,62 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
 fn version_of(binary: &Path) -> Result<String> {
     let output = Command::new(binary).arg("--version").output().context("asking for the version")?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// What every scenario can be told.
+#[derive(clap::Args, Clone, Debug)]
+struct Common {
+    /// Directory for data and logs, on the disk in question.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Further settings of the replicas, key=value; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The version of the code, for the report.
+    #[arg(long, default_value = "unknown")]
+    revision: String,
+    /// Print one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where and when a scenario is measured.
+struct Scene<'a> {
+    common: &'a Common,
+    /// Data and logs.
+    dir: PathBuf,
+    /// Goes away with the scene, if nobody named a directory.
+    _temporary: Option<tempfile::TempDir>,
+    /// What is measured, with its version.
+    version: String,
+    load_before: Value,
+}
+
+impl<'a> Scene<'a> {
+    fn begin(binary: &Path, common: &'a Common) -> Result<Self> {
+        let (dir, temporary) = directory(common.dir.as_ref())?;
+        let (version, load_before) = (version_of(binary)?, usage::load());
+        Ok(Self { common, dir, _temporary: temporary, version, load_before: load_before.into() })
+    }
+
+    /// Prints the report, if it is asked for, with what any of them tells.
+    fn end(self, mut report: Value) {
+        if self.common.json {
+            report["machine"] = usage::machine();
+            report["load"] = json!({ "before": self.load_before, "after": usage::load() });
+            report["versions"]["timbermq"] = self.version.into();
+            report["versions"]["revision"] = self.common.revision.clone().into();
+            println!("{report}");
+        }
+    }
+}
+
+/// A cluster that serves.
+fn serving(binary: &Path, options: &Options) -> Result<(Cluster, Admin)> {
+    let cluster = Cluster::start(binary, options)?;
+    let admin = Admin::new(&cluster.namesrv())?;
+    admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
+    Ok((cluster, admin))
 }
 
 /// The directory of data and logs: the one that is asked for, else a temporary one, which goes away with the second value.
@@ -117,12 +175,7 @@ struct Pace {
 }
 
 /// A load on whoever is behind a NameServer and speaks the protocol, with the costs of these processes.
-fn load(bench: &Path, namesrv: &str, pids: &[u32]) -> Command {
-    load_on(bench, namesrv, TOPIC, pids)
-}
-
-/// The same, on another topic.
-fn load_on(bench: &Path, namesrv: &str, topic: &str, pids: &[u32]) -> Command {
+fn load(bench: &Path, namesrv: &str, topic: &str, pids: &[u32]) -> Command {
     let mut load = Command::new(bench);
     load.args(["load", "--namesrv", namesrv, "--topic", topic]);
     for pid in pids {
@@ -150,6 +203,22 @@ fn paced(command: &mut Command, pace: &Pace, slack: Duration) -> Result<Value> {
 fn errors(run: &Value) -> u64 {
     let coded = run["errors"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
     coded.sum::<u64>() + run["warmupErrors"].as_u64().unwrap_or(0)
+}
+
+/// Resident memory of the largest server, in MB.
+fn largest_rss(run: &Value) -> Option<f64> {
+    run["rssMB"]["servers"].as_array().into_iter().flatten().filter_map(Value::as_f64).reduce(f64::max)
+}
+
+/// A figure of a row in words.
+fn number(row: &Value, name: &str) -> String {
+    row[name].as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value}"))
+}
+
+/// A median of a row in words, with the smallest and the largest.
+fn spread(row: &Value, name: &str) -> String {
+    let end = |which: &str| number(row, &format!("{name}_{which}"));
+    format!("{} ({}–{})", number(row, name), end("min"), end("max"))
 }
 
 /// A shell that does this.

@@ -140,7 +140,8 @@ fn count(number: u64) -> f64 {
 }
 
 /// A number with as many decimals as it deserves: rounded to a multiple of 1 / `parts`.
-pub(crate) fn rounded(number: f64, parts: f64) -> Value {
+#[must_use]
+pub fn rounded(number: f64, parts: f64) -> Value {
     ((number * parts).round() / parts).into()
 }
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
-use timbermq_bench::usage;
 
 use super::product::{Beginning, FILL, Product};
-use super::{Pace, SETTLE, SLACK, WARMUP, directory, errors, paced, version_of};
+use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, largest_rss, paced, spread};
 
 /// Messages in flight, unless there are more connections.
 const WINDOW: usize = 1024;
@@ -48,18 +47,8 @@ pub struct Args {
     /// Seconds of load before the first run, so that files have been used before.
     #[arg(long, default_value_t = FILL.as_secs())]
     fill: u64,
-    /// Directory for data, on the disk in question.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Further settings of the replicas, key=value; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// The version of the code, for the report.
-    #[arg(long, default_value = "unknown")]
-    revision: String,
-    /// Print one JSON object on the last line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What grows, and how far it has.
@@ -120,9 +109,7 @@ struct Run {
 }
 
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
-    let (dir, temporary) = directory(args.dir.as_ref())?;
-    let load_before = usage::load();
-    let version = version_of(binary)?;
+    let scene = Scene::begin(binary, &args.common)?;
     let files_max = files_max()?;
     let mut skipped = Vec::new();
     let mut points = points(args);
@@ -141,10 +128,10 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     groups.dedup();
     for replicas in groups {
         let points: Vec<Point> = points.iter().copied().filter(|point| point.replicas() == replicas).collect();
-        let beginning = Beginning { fill: Duration::from_secs(args.fill), replicas, ..Beginning::default() };
-        let cluster = dir.join(format!("cluster-{replicas}"));
-        let mut product =
-            Product::start_as(binary, &args.bench, "quorum-fsync", &args.set, SIZE, cluster.clone(), &beginning)?;
+        let usual = Beginning::new("quorum-fsync", &args.common.set, SIZE);
+        let beginning = Beginning { fill: Duration::from_secs(args.fill), replicas, ..usual };
+        let cluster = scene.dir.join(format!("cluster-{replicas}"));
+        let mut product = Product::start(binary, &args.bench, cluster.clone(), &beginning)?;
         settings.clone_from(&product.settings);
         for number in 1..=args.runs {
             for &point in &points {
@@ -157,8 +144,8 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
                     warmup: WARMUP,
                     time: Duration::from_secs(args.seconds.into()),
                 };
-                let mut load = product.load(&args.bench, &dir)?;
-                let figures = paced(load.args(["--system", &version]), &pace, SLACK)
+                let mut load = product.load(&args.bench, TOPIC, &scene.dir)?;
+                let figures = paced(load.args(["--system", &scene.version]), &pace, SLACK)
                     .with_context(|| format!("{what} {value}"))?;
                 runs.push(Run { point, figures });
                 std::thread::sleep(SETTLE);
@@ -168,7 +155,6 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         // The next one has as much room.
         std::fs::remove_dir_all(&cluster).with_context(|| format!("cannot remove {}", cluster.display()))?;
     }
-    drop(temporary);
     let rows: Vec<Value> = points.iter().map(|point| row(*point, &runs)).collect();
     let superlinear: Vec<String> = What::ALL.into_iter().flat_map(|what| superlinear(what, &rows)).collect();
     for row in &rows {
@@ -178,26 +164,20 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         println!("more than proportional: {told}");
     }
     let is_clean = rows.iter().all(|row| row["errors"] == 0);
-    if args.json {
-        let report = json!({
-            "scenario": "growth",
-            "runs_each": args.runs,
-            "seconds": args.seconds,
-            "warmup_seconds": WARMUP.as_secs(),
-            "fill_seconds": args.fill,
-            "in_flight_bytes_max": IN_FLIGHT_BYTES,
-            "files_max": files_max,
-            "settings": settings,
-            "growth": rows,
-            "superlinear": superlinear,
-            "skipped": skipped,
-            "runs": runs.iter().map(Run::to_json).collect::<Vec<_>>(),
-            "machine": usage::machine(),
-            "load": { "before": load_before, "after": usage::load() },
-            "versions": { "timbermq": version, "revision": args.revision },
-        });
-        println!("{report}");
-    }
+    scene.end(json!({
+        "scenario": "growth",
+        "runs_each": args.runs,
+        "seconds": args.seconds,
+        "warmup_seconds": WARMUP.as_secs(),
+        "fill_seconds": args.fill,
+        "in_flight_bytes_max": IN_FLIGHT_BYTES,
+        "files_max": files_max,
+        "settings": settings,
+        "growth": rows,
+        "superlinear": superlinear,
+        "skipped": skipped,
+        "runs": runs.iter().map(Run::to_json).collect::<Vec<_>>(),
+    }));
     Ok(is_clean)
 }
 
@@ -234,9 +214,6 @@ impl Run {
 fn row(point: Point, runs: &[Run]) -> Value {
     let runs: Vec<&Value> = runs.iter().filter(|run| run.point == point).map(|run| &run.figures).collect();
     let spread = |figure: &dyn Fn(&Value) -> Option<f64>| Spread::of(runs.iter().filter_map(|run| figure(run)));
-    let rss = |run: &Value| {
-        run["rssMB"]["servers"].as_array().into_iter().flatten().filter_map(Value::as_f64).reduce(f64::max)
-    };
     let mut row = Map::new();
     row.insert("what".into(), point.what.name().into());
     row.insert("value".into(), point.value.into());
@@ -250,7 +227,7 @@ fn row(point: Point, runs: &[Run]) -> Value {
         ("msgs_per_s", 1.0, &|run| run["publishRate"].as_f64()),
         ("cpu_us_per_msg", 100.0, &|run| run["cpuMicrosPerMessage"]["total"].as_f64()),
         ("servers_cpu_us_per_msg", 100.0, &|run| run["cpuMicrosPerMessage"]["servers"].as_f64()),
-        ("rss_mb", 1.0, &rss),
+        ("rss_mb", 1.0, &largest_rss),
         ("client_rss_mb", 1.0, &|run| run["rssMB"]["client"].as_f64()),
         ("p99_us", 1.0, &|run| Some(run["publishLatency99pct"].as_f64()? * 1e3)),
         ("others_cores", 100.0, &|run| run["othersCores"].as_f64()),
@@ -290,18 +267,14 @@ fn superlinear(what: What, rows: &[Value]) -> Vec<String> {
 }
 
 fn told(row: &Value) -> String {
-    let number = |name: &str| row[name].as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value}"));
-    let spread = |name: &str| {
-        format!("{} ({}–{})", number(name), number(&format!("{name}_min")), number(&format!("{name}_max")))
-    };
     format!(
         "{:>12} {:>7}, {} in flight: {} µs CPU a message, {} msg/s, {} MB, {} errors",
         row["what"].as_str().unwrap_or("?"),
         row["value"],
         row["window"],
-        spread("cpu_us_per_msg"),
-        spread("msgs_per_s"),
-        spread("rss_mb"),
+        spread(row, "cpu_us_per_msg"),
+        spread(row, "msgs_per_s"),
+        spread(row, "rss_mb"),
         row["errors"]
     )
 }

@@ -18,10 +18,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use timbermq_bench::usage;
 
-use super::product::{FILL, Product};
-use super::{Pace, SETTLE, TOPIC, WARMUP, directory, load, paced, version_of};
+use super::product::{Beginning, FILL, Product};
+use super::{Common, Pace, SETTLE, Scene, TOPIC, WARMUP, errors, load, paced};
 use program::Program;
 use row::{Outcome, Pair};
 use servers::Servers;
@@ -76,18 +75,8 @@ pub struct Args {
     /// Bytes of a body.
     #[arg(long, default_value_t = 1024)]
     size: usize,
-    /// Directory for data, on the disk in question.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Further settings of the replicas, key=value; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// The version of the code, for the report.
-    #[arg(long, default_value = "unknown")]
-    revision: String,
-    /// Print one JSON object on the last line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What the product promises.
@@ -212,7 +201,7 @@ impl Running {
         self.servers.ensure_alive()?;
         match &mut self.load {
             Load::Own { namesrv } => {
-                let mut load = load(&ground.bench, namesrv, &self.servers.pids());
+                let mut load = load(&ground.bench, namesrv, TOPIC, &self.servers.pids());
                 own_load(load.arg("--dir").arg(dir), ground, window, warmup, time)
             }
             Load::Official(program) => program.run(&self.servers.pids(), window, warmup, time, ground.size, dir),
@@ -229,22 +218,20 @@ fn own_load(load: &mut Command, ground: &Ground, window: usize, warmup: Duration
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let chosen = chosen(args)?;
     interrupt::watch()?;
-    let (dir, temporary) = directory(args.dir.as_ref())?;
-    let load_before = usage::load();
+    let scene = Scene::begin(binary, &args.common)?;
     let ground = Ground {
         cache: args.cache.clone(),
         sources: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"),
         bench: args.bench.clone(),
         size: args.size,
     };
-    let durability = args.scenario.setting();
-    let mut product = Product::start(binary, &args.bench, durability, &args.set, args.size, dir.join("product"))?;
+    let beginning = Beginning::new(args.scenario.setting(), &args.common.set, args.size);
+    let mut product = Product::start(binary, &args.bench, scene.dir.join("product"), &beginning)?;
     let settings = product.settings.clone();
-    let version = version_of(binary)?;
     let mut outcomes = Vec::new();
     for peer in &chosen {
-        let data = dir.join(peer.name);
-        let outcome = beside(peer, &mut product, &ground, args, &dir, &data);
+        let data = scene.dir.join(peer.name);
+        let outcome = beside(peer, &mut product, &ground, args, &scene.dir, &data);
         // What a peer leaves in a directory that was named would stay until the disk is full.
         let _ = std::fs::remove_dir_all(&data);
         let outcome = outcome?;
@@ -253,27 +240,20 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         outcomes.push((outcome, row));
     }
     product.stop()?;
-    drop(temporary);
-    if args.json {
-        let report = json!({
-            "scenario": args.scenario.name(),
-            "workload": format!("max-rate-1-topic-1-partition-1p-{}b", args.size),
-            "durability": args.scenario.durability().letter(),
-            "pairs": args.pairs,
-            "seconds": args.seconds,
-            "warmup_seconds": WARMUP.as_secs(),
-            "fill_seconds": FILL.as_secs(),
-            "connections": 1,
-            "message_size": args.size,
-            "settings": settings,
-            "peers": outcomes.iter().map(|(_, row)| row).collect::<Vec<_>>(),
-            "runs": outcomes.iter().flat_map(|(outcome, _)| outcome.runs()).collect::<Vec<_>>(),
-            "machine": usage::machine(),
-            "load": { "before": load_before, "after": usage::load() },
-            "versions": { "timbermq": version, "revision": args.revision },
-        });
-        println!("{report}");
-    }
+    scene.end(json!({
+        "scenario": args.scenario.name(),
+        "workload": format!("max-rate-1-topic-1-partition-1p-{}b", args.size),
+        "durability": args.scenario.durability().letter(),
+        "pairs": args.pairs,
+        "seconds": args.seconds,
+        "warmup_seconds": WARMUP.as_secs(),
+        "fill_seconds": FILL.as_secs(),
+        "connections": 1,
+        "message_size": args.size,
+        "settings": settings,
+        "peers": outcomes.iter().map(|(_, row)| row).collect::<Vec<_>>(),
+        "runs": outcomes.iter().flat_map(|(outcome, _)| outcome.runs()).collect::<Vec<_>>(),
+    }));
     Ok(outcomes.iter().any(|(outcome, _)| !outcome.pairs.is_empty()))
 }
 
@@ -319,7 +299,7 @@ fn beside(
                     eprintln!("{}: pair {number} of {}, {window} in flight", peer.name, args.pairs);
                     let time = Duration::from_secs(args.seconds.into());
                     interrupt::check()?;
-                    let ours = own_load(&mut product.load(&ground.bench, dir)?, ground, window, WARMUP, time)?;
+                    let ours = own_load(&mut product.load(&ground.bench, TOPIC, dir)?, ground, window, WARMUP, time)?;
                     std::thread::sleep(SETTLE);
                     let theirs = enough_disk(dir).and_then(|()| running.measure(ground, window, WARMUP, time, dir));
                     std::thread::sleep(SETTLE);
@@ -345,7 +325,7 @@ fn warm(running: &mut Running, ground: &Ground, dir: &Path) -> Result<()> {
     for _ in 0..FIRST_TRIES {
         interrupt::check()?;
         match running.measure(ground, FIRST_WINDOW, Duration::ZERO, FIRST, dir) {
-            Ok(figures) if row::errors(&figures) == 0 => return Ok(()),
+            Ok(figures) if errors(&figures) == 0 => return Ok(()),
             Ok(figures) => last = format!("the first load failed: {}", figures["errors"]),
             Err(error) => last = format!("the first load failed: {error:#}"),
         }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Pace, SLACK, TOPIC, WARMUP, load, load_on, paced};
-use crate::admin::Admin;
+use super::{Pace, SLACK, TOPIC, WARMUP, load, paced, serving};
 use crate::cluster::{Cluster, Options};
 
 /// Load before the first run: the files of a broker that has run for long have been used before, and are used again.
@@ -17,7 +16,13 @@ const FILL_WINDOW: usize = 1024;
 
 /// How the product begins.
 #[derive(Clone, Debug)]
-pub(super) struct Beginning {
+pub(super) struct Beginning<'a> {
+    /// What an acknowledgement means, in the product's own words.
+    pub durability: &'a str,
+    /// Further settings.
+    pub set: &'a [String],
+    /// Bytes of a body.
+    pub size: usize,
     /// Load before the first run.
     pub fill: Duration,
     /// What is planted in the replicas, whose build must be one that can have it.
@@ -26,9 +31,10 @@ pub(super) struct Beginning {
     pub replicas: usize,
 }
 
-impl Default for Beginning {
-    fn default() -> Self {
-        Self { fill: FILL, plant: None, replicas: 3 }
+impl<'a> Beginning<'a> {
+    /// The usual one.
+    pub(super) fn new(durability: &'a str, set: &'a [String], size: usize) -> Self {
+        Self { durability, set, size, fill: FILL, plant: None, replicas: 3 }
     }
 }
 
@@ -40,35 +46,12 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// Starts it with a durability of its own words and further settings, makes the topic, and fills the log with bodies of
-    /// `size` bytes by the bench's own program.
+    /// Starts it with its data in `dir`, makes the topic, and fills the log by the bench's own program.
     ///
     /// # Errors
     /// It does not come to serve.
-    pub(super) fn start(
-        binary: &Path,
-        bench: &Path,
-        durability: &str,
-        further: &[String],
-        size: usize,
-        dir: PathBuf,
-    ) -> Result<Self> {
-        Self::start_as(binary, bench, durability, further, size, dir, &Beginning::default())
-    }
-
-    /// The same with another beginning.
-    ///
-    /// # Errors
-    /// It does not come to serve.
-    pub(super) fn start_as(
-        binary: &Path,
-        bench: &Path,
-        durability: &str,
-        further: &[String],
-        size: usize,
-        dir: PathBuf,
-        beginning: &Beginning,
-    ) -> Result<Self> {
+    pub(super) fn start(binary: &Path, bench: &Path, dir: PathBuf, beginning: &Beginning) -> Result<Self> {
+        let Beginning { durability, set, size, fill, plant, replicas } = beginning;
         let settings: Vec<String> = [
             format!("group.durability={durability}"),
             // So that the disk does not fill, and segments are used again before the first run.
@@ -77,18 +60,15 @@ impl Product {
             "retention.step_bytes=256MiB".to_owned(),
         ]
         .into_iter()
-        .chain(further.iter().cloned())
+        .chain(set.iter().cloned())
         .collect();
-        let plant = beginning.plant.clone();
-        let replicas = beginning.replicas;
+        let (plant, replicas) = (plant.clone(), *replicas);
         let options = Options { settings: settings.clone(), plant, replicas, ..Options::in_dir(dir) };
-        let cluster = Cluster::start(binary, &options)?;
-        let admin = Admin::new(&cluster.namesrv())?;
-        admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
+        let (cluster, admin) = serving(binary, &options)?;
         admin.create_topic(TOPIC, 1)?;
         eprintln!("filling the log");
-        let pace = Pace { window: FILL_WINDOW, connections: 1, size, warmup: WARMUP, time: beginning.fill };
-        paced(&mut load(bench, &cluster.namesrv(), &[]), &pace, SLACK)?;
+        let pace = Pace { window: FILL_WINDOW, connections: 1, size: *size, warmup: WARMUP, time: *fill };
+        paced(&mut load(bench, &cluster.namesrv(), TOPIC, &[]), &pace, SLACK)?;
         Ok(Self { cluster, settings })
     }
 
@@ -97,21 +77,13 @@ impl Product {
         self.cluster.namesrv()
     }
 
-    /// A load on it, with its costs.
+    /// A load on a topic of it, with its costs.
     ///
     /// # Errors
     /// A replica has ended.
-    pub(super) fn load(&mut self, bench: &Path, dir: &Path) -> Result<Command> {
-        self.load_on(bench, TOPIC, dir)
-    }
-
-    /// The same, on another topic.
-    ///
-    /// # Errors
-    /// A replica has ended.
-    pub(super) fn load_on(&mut self, bench: &Path, topic: &str, dir: &Path) -> Result<Command> {
+    pub(super) fn load(&mut self, bench: &Path, topic: &str, dir: &Path) -> Result<Command> {
         self.cluster.ensure_alive()?;
-        let mut load = load_on(bench, &self.cluster.namesrv(), topic, &self.cluster.pids());
+        let mut load = load(bench, &self.cluster.namesrv(), topic, &self.cluster.pids());
         load.arg("--dir").arg(dir);
         Ok(load)
     }

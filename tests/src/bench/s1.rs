@@ -8,10 +8,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
-use timbermq_bench::usage;
 
 use super::product::{Beginning, FILL, Product};
-use super::{Pace, SETTLE, SLACK, WARMUP, directory, errors, measured, paced, version_of};
+use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, measured, paced, spread};
 
 /// How far a probe of the machine may move between beginning and end.
 const SAME_MACHINE: f64 = 1.25;
@@ -49,18 +48,8 @@ pub struct Args {
     /// Bug or slowdown in the product, which must be a build that can have one.
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
-    /// Directory for data, on the disk in question.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Further settings of the replicas, key=value; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// The version of the code, for the report.
-    #[arg(long, default_value = "unknown")]
-    revision: String,
-    /// Print one JSON object on the last line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What an acknowledgement means.
@@ -105,34 +94,30 @@ struct Pair {
 }
 
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
-    let (dir, temporary) = directory(args.dir.as_ref())?;
+    let scene = Scene::begin(binary, &args.common)?;
     let letter = args.durability.letter();
     let workload = format!("max-rate-1-topic-1-partition-1p-1c-{}b-{letter}", args.size);
-    let load_before = usage::load();
-    let first = calibrate(args, &dir)?;
-    let durability = args.durability.setting();
+    let first = calibrate(args, &scene.dir)?;
     let (fill, plant) = (Duration::from_secs(args.fill), args.plant.clone());
-    let beginning = Beginning { fill, plant, ..Beginning::default() };
-    let (set, cluster) = (&args.set, dir.join("cluster"));
-    let mut product = Product::start_as(binary, &args.bench, durability, set, args.size, cluster, &beginning)?;
+    let usual = Beginning::new(args.durability.setting(), &args.common.set, args.size);
+    let beginning = Beginning { fill, plant, ..usual };
+    let mut product = Product::start(binary, &args.bench, scene.dir.join("cluster"), &beginning)?;
     let settings = product.settings.clone();
-    let version = version_of(binary)?;
     let mut pairs = Vec::new();
     for number in 1..=args.pairs {
         for &window in &args.windows {
             eprintln!("pair {number} of {}, {window} in flight: product", args.pairs);
-            let mut load = product.load(&args.bench, &dir)?;
-            let figures = run(load.args(["--system", &version]), args, window, &workload)?;
+            let mut load = product.load(&args.bench, TOPIC, &scene.dir)?;
+            let figures = run(load.args(["--system", &scene.version]), args, window, &workload)?;
             eprintln!("pair {number} of {}, {window} in flight: skeleton", args.pairs);
             let mut skeleton = Command::new(&args.bench);
-            skeleton.args(["skeleton", "--sync", args.durability.sync(), "--dir"]).arg(dir.join("skeleton"));
+            skeleton.args(["skeleton", "--sync", args.durability.sync(), "--dir"]).arg(scene.dir.join("skeleton"));
             let skeleton = run(&mut skeleton, args, window, &format!("skeleton-{letter}"))?;
             pairs.push(Pair { window, product: figures, skeleton });
         }
     }
     product.stop()?;
-    let last = calibrate(args, &dir)?;
-    drop(temporary);
+    let last = calibrate(args, &scene.dir)?;
     let rows: Vec<Value> = args.windows.iter().map(|window| row(*window, &pairs)).collect();
     let is_clean = rows.iter().all(|row| row["errors"] == 0);
     let changed = moved(&first, &last);
@@ -142,28 +127,22 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     if !changed.is_empty() {
         println!("the machine was not the same at the end: {}", changed.join(", "));
     }
-    if args.json {
-        let report = json!({
-            "scenario": "s1",
-            "workload": workload,
-            "durability": letter,
-            "pairs": args.pairs,
-            "seconds": args.seconds,
-            "warmup_seconds": WARMUP.as_secs(),
-            "fill_seconds": args.fill,
-            "planted": args.plant,
-            "connections": args.connections,
-            "message_size": args.size,
-            "settings": settings,
-            "windows": rows,
-            "runs": pairs.iter().map(Pair::to_json).collect::<Vec<_>>(),
-            "calibration": { "first": first, "last": last, "changed": changed },
-            "machine": usage::machine(),
-            "load": { "before": load_before, "after": usage::load() },
-            "versions": { "timbermq": version, "revision": args.revision },
-        });
-        println!("{report}");
-    }
+    scene.end(json!({
+        "scenario": "s1",
+        "workload": workload,
+        "durability": letter,
+        "pairs": args.pairs,
+        "seconds": args.seconds,
+        "warmup_seconds": WARMUP.as_secs(),
+        "fill_seconds": args.fill,
+        "planted": args.plant,
+        "connections": args.connections,
+        "message_size": args.size,
+        "settings": settings,
+        "windows": rows,
+        "runs": pairs.iter().map(Pair::to_json).collect::<Vec<_>>(),
+        "calibration": { "first": first, "last": last, "changed": changed },
+    }));
     Ok(is_clean)
 }
 
@@ -223,17 +202,13 @@ fn row(window: usize, pairs: &[Pair]) -> Value {
 }
 
 fn told(row: &Value) -> String {
-    let number = |name: &str| row[name].as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value}"));
-    let spread = |name: &str| {
-        format!("{} ({}–{})", number(name), number(&format!("{name}_min")), number(&format!("{name}_max")))
-    };
     format!(
         "{:>5} in flight: {} msg/s, {} of the skeleton, {} µs CPU a message, p99 {} µs, {} errors",
         row["window"],
-        spread("msgs_per_s"),
-        spread("fraction_of_skeleton"),
-        spread("cpu_us_per_msg"),
-        spread("p99_us"),
+        spread(row, "msgs_per_s"),
+        spread(row, "fraction_of_skeleton"),
+        spread(row, "cpu_us_per_msg"),
+        spread(row, "p99_us"),
         row["errors"]
     )
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use timbermq_bench::footprint::Footprint;
-use timbermq_bench::usage::{self, Snapshot, Usage, Watched};
+use timbermq_bench::report::rounded;
+use timbermq_bench::usage::{Snapshot, Usage, Watched};
 
-use super::{SLACK, TOPIC, directory, load_on, measured, version_of};
+use super::{Common, SLACK, Scene, TOPIC, load, measured, serving};
 use crate::admin::Admin;
 use crate::cluster::{Cluster, Options};
 
@@ -38,28 +39,15 @@ pub struct Args {
     /// Seconds of rest before that.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
     rest: u32,
-    /// A setting of the replicas, key=value; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
-    /// Directory for data and logs.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// The version of the code, for the report.
-    #[arg(long, default_value = "unknown")]
-    revision: String,
-    /// Print one JSON object on the last line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     ensure!(args.queues.is_sorted_by(|a, b| a < b), "the numbers of queues must rise");
-    let (dir, temporary) = directory(args.dir.as_ref())?;
-    let load_before = usage::load();
-    let mut cluster =
-        Cluster::start(binary, &Options { settings: args.settings.clone(), ..Options::in_dir(dir.join("cluster")) })?;
-    let admin = Admin::new(&cluster.namesrv())?;
-    admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
+    let scene = Scene::begin(binary, &args.common)?;
+    let settings = args.common.set.clone();
+    let (mut cluster, admin) = serving(binary, &Options { settings, ..Options::in_dir(scene.dir.join("cluster")) })?;
     let mut rows: Vec<Value> = Vec::new();
     let mut there = 0;
     for &queues in &args.queues {
@@ -88,21 +76,14 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     }
     cluster.ensure_alive()?;
     cluster.stop().context("stopping the cluster")?;
-    drop(temporary);
-    if args.json {
-        let report = json!({
-            "scenario": "s11",
-            "seconds": args.seconds,
-            "rest_seconds": args.rest,
-            "queues_per_topic": args.queues_per_topic,
-            "settings": args.settings,
-            "idle": rows,
-            "machine": usage::machine(),
-            "load": { "before": load_before, "after": usage::load() },
-            "versions": { "timbermq": version_of(binary)?, "revision": args.revision },
-        });
-        println!("{report}");
-    }
+    scene.end(json!({
+        "scenario": "s11",
+        "seconds": args.seconds,
+        "rest_seconds": args.rest,
+        "queues_per_topic": args.queues_per_topic,
+        "settings": args.common.set,
+        "idle": rows,
+    }));
     Ok(true)
 }
 
@@ -114,7 +95,7 @@ fn prefix(queues: u32) -> String {
 /// A message to each queue of a row, slowly: what a load leaves in memory is another scenario's matter.
 fn touch(args: &Args, cluster: &Cluster, queues: u32, topics: u32) -> Result<()> {
     let new = u64::from(topics) * u64::from(args.queues_per_topic);
-    let mut load = load_on(&args.bench, &cluster.namesrv(), &prefix(queues), &[]);
+    let mut load = load(&args.bench, &cluster.namesrv(), &prefix(queues), &[]);
     let time = TOUCH + TOUCH_MORE;
     load.args(["--topics", &topics.to_string()])
         .args(["--rate", &new.div_ceil(TOUCH.as_secs()).to_string()])
@@ -198,11 +179,6 @@ impl Cost {
             "dirtied_kb_per_min": rounded(self.dirtied_kb_per_min, 1.0),
         })
     }
-}
-
-/// Rounded to a multiple of 1 / `parts`.
-fn rounded(number: f64, parts: f64) -> Value {
-    ((number * parts).round() / parts).into()
 }
 
 fn told(row: &Value) -> String {

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
-use timbermq_bench::report::Spread;
-use timbermq_bench::usage;
+use timbermq_bench::report::{Spread, rounded};
 
-use super::product::{FILL, Product};
-use super::{Pace, SETTLE, SLACK, directory, errors, paced, version_of};
+use super::product::{Beginning, FILL, Product};
+use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, errors, largest_rss, paced};
 use crate::admin::Admin;
 
 /// What the names of the many topics begin with.
@@ -41,18 +40,8 @@ pub struct Args {
     /// Bytes of a body.
     #[arg(long, default_value_t = 1024)]
     size: usize,
-    /// Further settings of the replicas, key=value; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Directory for data, on the disk in question.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// The version of the code, for the report.
-    #[arg(long, default_value = "unknown")]
-    revision: String,
-    /// Print one JSON object on the last line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// A run on one topic and one on many right after it.
@@ -63,15 +52,14 @@ struct Pair {
 
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     ensure!(args.topics.is_sorted_by(|a, b| a < b) && args.topics[0] > 1, "the numbers of topics must rise, from 2");
-    let (dir, temporary) = directory(args.dir.as_ref())?;
-    let load_before = usage::load();
+    let scene = Scene::begin(binary, &args.common)?;
     let start = |name: &str| {
         eprintln!("starting the cluster with {name}");
-        Product::start(binary, &args.bench, "quorum-fsync", &args.set, args.size, dir.join(name))
+        let beginning = Beginning::new("quorum-fsync", &args.common.set, args.size);
+        Product::start(binary, &args.bench, scene.dir.join(name), &beginning)
     };
     let (mut one, mut many) = (start("one topic")?, start("many topics")?);
     let admin = Admin::new(&many.namesrv())?;
-    let version = version_of(binary)?;
     let (mut rows, mut runs) = (Vec::new(), Vec::new());
     for &topics in &args.topics {
         eprintln!("making topics, up to {topics}");
@@ -82,10 +70,10 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         let mut pairs = Vec::new();
         for number in 1..=args.pairs {
             eprintln!("pair {number} of {}: one topic", args.pairs);
-            let alone = run(&mut one.load(&args.bench, &dir)?, args, &version)?;
+            let alone = run(&mut one.load(&args.bench, TOPIC, &scene.dir)?, args, &scene.version)?;
             eprintln!("pair {number} of {}: {topics} topics", args.pairs);
-            let mut load = many.load_on(&args.bench, MANY, &dir)?;
-            let spread = run(load.args(["--topics", &topics.to_string()]), args, &version)?;
+            let mut load = many.load(&args.bench, MANY, &scene.dir)?;
+            let spread = run(load.args(["--topics", &topics.to_string()]), args, &scene.version)?;
             pairs.push(Pair { one: alone, many: spread });
         }
         let row = row(topics, made, &pairs);
@@ -96,27 +84,20 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let settings = many.settings.clone();
     one.stop()?;
     many.stop()?;
-    drop(temporary);
     let is_clean = rows.iter().all(|row| row["errors"] == 0);
-    if args.json {
-        let report = json!({
-            "scenario": "s6",
-            "pairs": args.pairs,
-            "seconds": args.seconds,
-            "warmup_seconds": WARMUP.as_secs(),
-            "fill_seconds": FILL.as_secs(),
-            "window": args.window,
-            "connections": args.connections,
-            "message_size": args.size,
-            "settings": settings,
-            "topics": rows,
-            "runs": runs,
-            "machine": usage::machine(),
-            "load": { "before": load_before, "after": usage::load() },
-            "versions": { "timbermq": version, "revision": args.revision },
-        });
-        println!("{report}");
-    }
+    scene.end(json!({
+        "scenario": "s6",
+        "pairs": args.pairs,
+        "seconds": args.seconds,
+        "warmup_seconds": WARMUP.as_secs(),
+        "fill_seconds": FILL.as_secs(),
+        "window": args.window,
+        "connections": args.connections,
+        "message_size": args.size,
+        "settings": settings,
+        "topics": rows,
+        "runs": runs,
+    }));
     Ok(is_clean)
 }
 
@@ -138,22 +119,17 @@ fn row(topics: u32, made: Duration, pairs: &[Pair]) -> Value {
     let spread = |figure: &dyn Fn(&Pair) -> Option<f64>| Spread::of(pairs.iter().filter_map(figure));
     let rate = |run: &Value| run["publishRate"].as_f64();
     let cpu = |run: &Value| run["cpuMicrosPerMessage"]["servers"].as_f64();
-    // The largest of the three.
-    let rss = |run: &Value| {
-        let servers = run["rssMB"]["servers"].as_array().into_iter().flatten();
-        servers.filter_map(Value::as_f64).reduce(f64::max)
-    };
     let mut row = Map::new();
     row.insert("topics".into(), topics.into());
-    row.insert("make_s".into(), ((made.as_secs_f64() * 10.0).round() / 10.0).into());
+    row.insert("make_s".into(), rounded(made.as_secs_f64(), 10.0));
     Spread::put(spread(&|pair| rate(&pair.many)), "msgs_per_s", 1.0, &mut row);
     Spread::put(spread(&|pair| rate(&pair.one)), "one_msgs_per_s", 1.0, &mut row);
     Spread::put(spread(&|pair| Some(rate(&pair.many)? / rate(&pair.one)?)), "kept", 1000.0, &mut row);
     Spread::put(spread(&|pair| cpu(&pair.many)), "servers_cpu_us_per_msg", 100.0, &mut row);
     Spread::put(spread(&|pair| cpu(&pair.one)), "one_servers_cpu_us_per_msg", 100.0, &mut row);
     Spread::put(spread(&|pair| Some(cpu(&pair.many)? / cpu(&pair.one)?)), "cpu_ratio", 1000.0, &mut row);
-    Spread::put(spread(&|pair| rss(&pair.many)), "rss_mb", 10.0, &mut row);
-    Spread::put(spread(&|pair| rss(&pair.one)), "one_rss_mb", 10.0, &mut row);
+    Spread::put(spread(&|pair| largest_rss(&pair.many)), "rss_mb", 10.0, &mut row);
+    Spread::put(spread(&|pair| largest_rss(&pair.one)), "one_rss_mb", 10.0, &mut row);
     Spread::put(spread(&|pair| pair.many["othersCores"].as_f64()), "others_cores", 100.0, &mut row);
     let both = pairs.iter().flat_map(|pair| [&pair.one, &pair.many]);
     row.insert("errors".into(), both.map(errors).sum::<u64>().into());

@@ -1,7 +1,7 @@
 //! S9: the leader dies (`kill -9`) or hangs (SIGSTOP). How long until a client's sends succeed again.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
-use timbermq_bench::usage;
 
-use super::{directory, version_of};
+use super::{Common, Scene, serving};
 use crate::admin::{Admin, SendOutcome};
 use crate::cluster::{Cluster, Options};
 use crate::driver::Driver;
@@ -53,18 +52,8 @@ pub struct Args {
     /// Only this.
     #[arg(long, value_enum)]
     only: Option<Fault>,
-    /// A setting of the replicas, such as producer.follower_writes=false; may be given more than once.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
-    /// Directory for data and logs.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// The version of the code, for the report.
-    #[arg(long, default_value = "unknown")]
-    revision: String,
-    /// Print one JSON object on the last line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What happens to the leader.
@@ -110,14 +99,11 @@ struct Seen {
 }
 
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
-    let (dir, temporary) = directory(args.dir.as_ref())?;
-    let load_before = usage::load();
-    let mut cluster =
-        Cluster::start(binary, &Options { settings: args.settings.clone(), ..Options::in_dir(dir.join("cluster")) })?;
-    let admin = Admin::new(&cluster.namesrv())?;
-    admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
+    let scene = Scene::begin(binary, &args.common)?;
+    let settings = args.common.set.clone();
+    let (mut cluster, admin) = serving(binary, &Options { settings, ..Options::in_dir(scene.dir.join("cluster")) })?;
     admin.create_topic(TOPIC, QUEUES)?;
-    let producers = Producers::start(&admin, &dir, args.own_only)?;
+    let producers = Producers::start(&admin, &scene.dir, args.own_only)?;
     producers.wait_until_all_succeed_after(0.0, RECOVERY_MAX).context("before the first fault")?;
     let mut faults = Vec::new();
     for round in 1..=args.rounds {
@@ -134,34 +120,26 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let lost = lost(&admin, &seen)?;
     cluster.ensure_alive()?;
     cluster.stop().context("stopping the cluster")?;
-    drop(temporary);
     let acked: usize = seen.iter().map(|seen| seen.acks.len()).sum();
     let failures: u64 = seen.iter().map(|seen| seen.failures).sum();
     let (kill, pause) = (by_kind(&seen, &faults, Fault::Kill), by_kind(&seen, &faults, Fault::Pause));
     println!("killed: {kill}\npaused: {pause}\n{acked} acknowledged, {failures} failed, {lost} lost");
-    if args.json {
-        let report = json!({
-            "scenario": "s9",
-            "rounds": args.rounds,
-            "settings": args.settings,
-            "kill_ms": kill,
-            "pause_ms": pause,
-            "cut_ms": null,
-            "cut_why": NO_CUT,
-            "acknowledged": acked,
-            "failed_sends": failures,
-            "lost": lost,
-            "producers_of_each_kind": PRODUCERS,
-            "machine": usage::machine(),
-            "load": { "before": load_before, "after": usage::load() },
-            "versions": {
-                "timbermq": version_of(binary)?,
-                "revision": args.revision,
-                "stock_java": STOCK.iter().rfind(|stock| stock.client == "java").map(|stock| stock.version),
-            },
-        });
-        println!("{report}");
-    }
+    scene.end(json!({
+        "scenario": "s9",
+        "rounds": args.rounds,
+        "settings": args.common.set,
+        "kill_ms": kill,
+        "pause_ms": pause,
+        "cut_ms": null,
+        "cut_why": NO_CUT,
+        "acknowledged": acked,
+        "failed_sends": failures,
+        "lost": lost,
+        "producers_of_each_kind": PRODUCERS,
+        "versions": {
+            "stock_java": STOCK.iter().rfind(|stock| stock.client == "java").map(|stock| stock.version),
+        },
+    }));
     Ok(lost == 0)
 }
 

@@ -1,9 +1,10 @@
 //! What came of the pairs with one peer.
 
 use serde_json::{Map, Value, json};
-use timbermq_bench::report::Spread;
+use timbermq_bench::report::{Spread, rounded};
 
 use super::{Durability, Peer};
+use crate::bench::{errors, number};
 
 /// One run of the product and one of the peer right after it.
 pub(super) struct Pair {
@@ -60,10 +61,9 @@ fn of_window(window: usize, pairs: &[Pair]) -> Value {
     row.insert("pairs".into(), pairs.len().into());
     let rate = |run: &Value| run["publishRate"].as_f64();
     let ratio = Spread::of(pairs.iter().filter_map(|pair| Some(rate(&pair.product)? / rate(&pair.peer)?)));
-    let rounded = |ratio: f64| (ratio * 1000.0).round() / 1000.0;
-    row.insert("ratio_median".into(), ratio.map(|ratio| rounded(ratio.median)).into());
-    row.insert("ratio_min".into(), ratio.map(|ratio| rounded(ratio.min)).into());
-    row.insert("ratio_max".into(), ratio.map(|ratio| rounded(ratio.max)).into());
+    row.insert("ratio_median".into(), ratio.map(|ratio| rounded(ratio.median, 1000.0)).into());
+    row.insert("ratio_min".into(), ratio.map(|ratio| rounded(ratio.min, 1000.0)).into());
+    row.insert("ratio_max".into(), ratio.map(|ratio| rounded(ratio.max, 1000.0)).into());
     type Figure = (&'static str, f64, fn(&Value) -> Option<f64>);
     let figures: [Figure; 7] = [
         ("msgs_per_s", 1.0, |run| run["publishRate"].as_f64()),
@@ -89,12 +89,6 @@ fn rss_mb(run: &Value) -> Option<f64> {
     run["rssMB"]["servers"].as_array()?.iter().map(Value::as_f64).sum()
 }
 
-/// Everything that was not stored, or not known to be, in the warm-up too.
-pub(super) fn errors(run: &Value) -> u64 {
-    let coded = run["errors"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64());
-    coded.sum::<u64>() + run["warmupErrors"].as_u64().unwrap_or(0)
-}
-
 /// A row in words.
 pub(super) fn told(row: &Value) -> String {
     let text = |name: &str| row[name].as_str().unwrap_or("?").to_owned();
@@ -103,19 +97,18 @@ pub(super) fn told(row: &Value) -> String {
         lines[0] += &format!(", beside TimberMQ's {}: not equal", text("timbermq_durability"));
     }
     for window in row["windows"].as_array().into_iter().flatten().filter(|window| window["pairs"] != 0) {
-        let number = |name: &str| window[name].as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value}"));
         lines.push(format!(
             "{:>5} in flight: TimberMQ {} / {} msg/s = {} ({}–{}); CPU µs a message, servers + client: {} + {} / {} + {}; {} errors",
             window["window"],
-            number("timbermq_msgs_per_s"),
-            number("msgs_per_s"),
-            number("ratio_median"),
-            number("ratio_min"),
-            number("ratio_max"),
-            number("timbermq_servers_cpu_us_per_msg"),
-            number("timbermq_client_cpu_us_per_msg"),
-            number("servers_cpu_us_per_msg"),
-            number("client_cpu_us_per_msg"),
+            number(window, "timbermq_msgs_per_s"),
+            number(window, "msgs_per_s"),
+            number(window, "ratio_median"),
+            number(window, "ratio_min"),
+            number(window, "ratio_max"),
+            number(window, "timbermq_servers_cpu_us_per_msg"),
+            number(window, "timbermq_client_cpu_us_per_msg"),
+            number(window, "servers_cpu_us_per_msg"),
+            number(window, "client_cpu_us_per_msg"),
             window["errors"]
         ));
     }
