@@ -76,7 +76,7 @@ fn appends(
         }
         while next < durable.max(first) + in_flight {
             let id = LogId::new(Term(1), LogIndex(next));
-            log.append(vec![Entry { id, kind: EntryKind::Normal, payload: payload.clone() }], Box::new(|_| {}))?;
+            log.append(vec![Entry { id, kind: EntryKind::Normal, payload: payload.clone().into() }], Box::new(|_| {}))?;
             next += 1;
         }
         runtime.block_on(log.wait_durable(LogIndex(durable.max(first))))?;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::entry::Placed;
 use crate::frame::{FRAME_HEADER_BYTES, frame_bytes};
+use crate::summed::Summed;
 
 /// The last entries read, oldest first.
 pub(crate) struct ColdCache {
@@ -24,7 +25,8 @@ impl ColdCache {
             return;
         }
         let mut placed = placed.clone();
-        placed.entry.payload = bytes::Bytes::copy_from_slice(&placed.entry.payload);
+        let payload = &placed.entry.payload;
+        placed.entry.payload = Summed::known(bytes::Bytes::copy_from_slice(payload), payload.crc());
         self.entries.push_back(placed);
         self.bytes += len;
         while self.bytes > self.bytes_max {

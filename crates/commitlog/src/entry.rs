@@ -2,8 +2,9 @@
 
 use std::io;
 
-use bytes::Bytes;
 use timbermq_types::{LogId, LogPosition, NodeId, Term};
+
+use crate::summed::Summed;
 
 /// What an entry's payload is. The log itself treats all kinds alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +38,7 @@ pub struct Entry {
     /// What the payload is.
     pub kind: EntryKind,
     /// Opaque bytes, at most [`ENTRY_BYTES_MAX`](timbermq_types::limits::ENTRY_BYTES_MAX).
-    pub payload: Bytes,
+    pub payload: Summed,
 }
 
 impl Entry {
@@ -50,10 +51,10 @@ impl Entry {
 
 /// What [`Entry::digest`] gives for an entry of this kind and payload.
 #[must_use]
-pub fn digest(kind: EntryKind, payload: &[u8]) -> u32 {
+pub fn digest(kind: EntryKind, payload: &Summed) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&[kind as u8]);
-    crc.update(payload);
+    payload.update(&mut crc);
     crc.finalize()
 }
 

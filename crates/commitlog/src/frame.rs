@@ -18,11 +18,13 @@
 //! predecessor only. `behind` tells a torn tail from damage: a frame that was written when the bytes before it were
 //! already synced proves that those bytes did not just fail to arrive.
 
+use crc32fast::Hasher;
 use timbermq_bugs::{Bug, extra_rounds, planted};
 use timbermq_types::limits::ENTRY_BYTES_MAX;
 use timbermq_types::{LogId, LogIndex, Term};
 
 use crate::entry::EntryKind;
+use crate::summed::Summed;
 
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEADER_BYTES: usize = 40;
@@ -53,13 +55,13 @@ pub(crate) fn frame_bytes(len: usize) -> u64 {
     (FRAME_HEADER_BYTES as u64 + len as u64).next_multiple_of(ALIGN)
 }
 
-fn crc(seed: u32, header: &[u8], payload: &[u8]) -> u32 {
+/// The CRC of a frame's header; that of the frame is its continuation.
+pub(crate) fn header_crc(seed: u32, header: &[u8]) -> Hasher {
     let seed = if planted(Bug::FrameWithoutPlace) { 0 } else { seed };
-    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+    let mut hasher = Hasher::new_with_initial(seed);
     hasher.update(&header[0..4]);
     hasher.update(&header[8..FRAME_HEADER_BYTES]);
-    hasher.update(payload);
-    hasher.finalize()
+    hasher
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -100,7 +102,12 @@ impl FrameHeader {
     /// Whether `bytes`, which start with this header, hold the whole frame with the right checksum.
     pub(crate) fn verifies(&self, seed: u32, bytes: &[u8]) -> bool {
         let end = FRAME_HEADER_BYTES + self.len as usize;
-        bytes.len() >= end && crc(seed, &bytes[..FRAME_HEADER_BYTES], &bytes[FRAME_HEADER_BYTES..end]) == self.crc
+        let crc = |payload| {
+            let mut hasher = header_crc(seed, bytes);
+            hasher.update(payload);
+            hasher.finalize()
+        };
+        bytes.len() >= end && crc(&bytes[FRAME_HEADER_BYTES..end]) == self.crc
     }
 }
 
@@ -118,7 +125,21 @@ pub(crate) struct Context {
 }
 
 /// Appends the frame of an entry to `out` and returns its CRC.
-pub(crate) fn encode(out: &mut Vec<u8>, id: LogId, kind: EntryKind, payload: &[u8], context: &Context) -> u32 {
+pub(crate) fn encode(out: &mut Vec<u8>, id: LogId, kind: EntryKind, payload: &Summed, context: &Context) -> u32 {
+    let (header, crc) = encode_header(id, kind, payload, context);
+    out.extend_from_slice(&header);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(padding(payload.len()));
+    crc
+}
+
+/// The header of an entry's frame, and its CRC.
+pub(crate) fn encode_header(
+    id: LogId,
+    kind: EntryKind,
+    payload: &Summed,
+    context: &Context,
+) -> ([u8; FRAME_HEADER_BYTES], u32) {
     let len = u32::try_from(payload.len()).expect("append checked the payload's length");
     let mut header = [0u8; FRAME_HEADER_BYTES];
     header[0..4].copy_from_slice(&len.to_le_bytes());
@@ -130,15 +151,18 @@ pub(crate) fn encode(out: &mut Vec<u8>, id: LogId, kind: EntryKind, payload: &[u
     header[33] = MARK;
     header[36..40].copy_from_slice(&context.epoch.to_le_bytes());
     for _ in 0..extra_rounds() {
-        std::hint::black_box(crc(context.seed, &header, payload));
+        std::hint::black_box(crc32fast::hash(payload));
     }
-    let crc = crc(context.seed, &header, payload);
+    let mut crc = header_crc(context.seed, &header);
+    payload.update(&mut crc);
+    let crc = crc.finalize();
     header[4..8].copy_from_slice(&crc.to_le_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(payload);
-    let padding = frame_bytes(payload.len()) as usize - FRAME_HEADER_BYTES - payload.len();
-    out.extend_from_slice(&[0u8; ALIGN as usize][..padding]);
-    crc
+    (header, crc)
+}
+
+/// What follows a payload of `len` bytes.
+pub(crate) fn padding(len: usize) -> &'static [u8] {
+    &[0u8; ALIGN as usize][..frame_bytes(len) as usize - FRAME_HEADER_BYTES - len]
 }
 
 #[cfg(test)]
@@ -157,7 +181,7 @@ mod tests {
         ) {
             let id = LogId::new(Term(term), LogIndex(index));
             let mut bytes = vec![];
-            let crc = encode(&mut bytes, id, EntryKind::Membership, &payload, &context());
+            let crc = encode(&mut bytes, id, EntryKind::Membership, &payload.clone().into(), &context());
             prop_assert_eq!(bytes.len() as u64, frame_bytes(payload.len()));
             let header = FrameHeader::parse(&bytes).unwrap();
             prop_assert_eq!((header.id, header.crc, header.kind), (id, crc, EntryKind::Membership));
@@ -175,6 +199,17 @@ mod tests {
             if let Some(header) = FrameHeader::parse(&bytes) {
                 prop_assert!(!header.verifies(0, &bytes));
             }
+        }
+    }
+
+    #[test]
+    fn the_frame_of_a_long_payload_verifies() {
+        for len in [4095, 4096, 4097, 70_001] {
+            let payload: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let mut bytes = vec![];
+            encode(&mut bytes, LogId::new(Term(3), LogIndex(4)), EntryKind::Normal, &payload.into(), &context());
+            let header = FrameHeader::parse(&bytes).unwrap();
+            assert!(header.verifies(7, &bytes), "{len}");
         }
     }
 

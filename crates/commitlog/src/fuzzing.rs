@@ -23,10 +23,10 @@ pub fn frame(bytes: &[u8], seed: u32) -> Option<Vec<u8>> {
     if !header.verifies(seed, bytes) {
         return None;
     }
-    let payload = &bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.len as usize];
+    let payload = bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.len as usize].to_vec().into();
     let context = Context { seed, prev: header.prev, behind: u64::from(header.behind), epoch: header.epoch };
     let mut out = Vec::new();
-    let crc = frame::encode(&mut out, header.id, header.kind, payload, &context);
+    let crc = frame::encode(&mut out, header.id, header.kind, &payload, &context);
     assert_eq!((crc, out.len() as u64), (header.crc, header.frame_bytes()));
     Some(out)
 }

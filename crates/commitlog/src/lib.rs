@@ -47,9 +47,11 @@ mod scan;
 mod seal;
 mod segment;
 mod shared;
+mod summed;
 mod tail_cache;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 mod upkeep;
 mod writer;
 
@@ -58,4 +60,5 @@ pub use error::{LogFailure, OpenError};
 pub use log::CommitLog;
 pub use options::{LogOptions, SEGMENT_BYTES_MIN};
 pub use recovery::Recovery;
+pub use summed::Summed;
 pub use writer::LogWriter;

@@ -7,8 +7,9 @@ use timbermq_bugs::{Bug, planted};
 use timbermq_types::{LogId, LogPosition};
 
 use crate::entry::{Entry, Placed};
-use crate::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, header_crc};
 use crate::segment::Segment;
+use crate::summed::Summed;
 
 /// Bytes read at once.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
@@ -16,6 +17,8 @@ pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 /// A frame as it lies on disk.
 pub(crate) struct Frame {
     pub header: FrameHeader,
+    /// What [`header_crc`] makes of it.
+    pub header_crc: u32,
     /// Position of the header.
     pub position: u64,
     /// The payload, sharing the buffer it was read into.
@@ -32,7 +35,13 @@ impl Frame {
     pub(crate) fn into_placed(self) -> Placed {
         let end = LogPosition(self.end());
         let position = LogPosition(self.position + FRAME_HEADER_BYTES as u64);
-        Placed { entry: Entry { id: self.header.id, kind: self.header.kind, payload: self.payload }, position, end }
+        let (id, kind) = (self.header.id, self.header.kind);
+        Placed { entry: Entry { id, kind, payload: self.into_payload() }, position, end }
+    }
+
+    /// The payload with its checksum.
+    pub(crate) fn into_payload(self) -> Summed {
+        if self.intact { Summed::behind(self.header_crc, self.payload, self.header.crc) } else { self.payload.into() }
     }
 }
 
@@ -81,8 +90,9 @@ impl<'a> FrameReader<'a> {
             return Ok(None);
         }
         let intact = header.verifies(self.segment.seed, &self.ahead);
+        let header_crc = header_crc(self.segment.seed, &self.ahead).finalize();
         let payload = self.ahead.slice(FRAME_HEADER_BYTES..len);
-        Ok(Some(Frame { header, position: self.position, payload, intact }))
+        Ok(Some(Frame { header, header_crc, position: self.position, payload, intact }))
     }
 
     /// Goes on behind `frame`, which was just peeked.

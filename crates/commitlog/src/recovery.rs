@@ -423,16 +423,17 @@ fn write_again(map: &SegmentMap, proven: u64) -> std::io::Result<()> {
             if frame.position < proven {
                 continue;
             }
-            let header = &frame.header;
+            let header = frame.header;
             let context = frame::Context {
                 seed: segment.seed,
                 prev: header.prev,
                 behind: u64::from(header.behind),
                 epoch: header.epoch,
             };
+            let position = frame.position;
             buffer.clear();
-            frame::encode(&mut buffer, header.id, header.kind, &frame.payload, &context);
-            segment.file.write_at(&buffer, segment.offset_of(frame.position))?;
+            frame::encode(&mut buffer, header.id, header.kind, &frame.into_payload(), &context);
+            segment.file.write_at(&buffer, segment.offset_of(position))?;
         }
     }
     segment.file.sync_data()

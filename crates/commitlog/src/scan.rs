@@ -190,7 +190,7 @@ mod tests {
         let (mut bytes, seed) = header.encode();
         // Of the file there is only this entry, whose predecessor is missing.
         let context = Context { seed, prev: 9, behind: 0, epoch: 3 };
-        frame::encode(&mut bytes, LogId::new(Term(1), LogIndex(7)), EntryKind::Blank, &[], &context);
+        frame::encode(&mut bytes, LogId::new(Term(1), LogIndex(7)), EntryKind::Blank, &Vec::new().into(), &context);
         std::fs::File::create(&path).unwrap().write_all(&bytes).unwrap();
         let file = env.disk.open(&path, OpenMode::Read).unwrap();
         let segment = Arc::new(Segment { header, seed, path, file: file.into() });

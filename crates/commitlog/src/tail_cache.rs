@@ -120,13 +120,12 @@ impl TailCache {
 mod tests {
     use super::*;
     use crate::entry::EntryKind;
-    use bytes::Bytes;
     use timbermq_types::{LogId, LogIndex, Term};
 
     fn cache(indexes: std::ops::Range<u64>) -> TailCache {
         let mut cache = TailCache::default();
         for index in indexes {
-            let payload = Bytes::from(vec![index as u8; 100]);
+            let payload = vec![index as u8; 100].into();
             cache.push(
                 Entry { id: LogId::new(Term(1), LogIndex(index)), kind: EntryKind::Normal, payload },
                 index * frame_bytes(100),

@@ -24,11 +24,12 @@ use timbermq_types::{Durability, LogId, Mono};
 
 use crate::entry::{Done, Entry, Vote};
 use crate::error::LogFailure;
-use crate::frame::{self, Context, frame_bytes};
+use crate::frame::{Context, frame_bytes};
 use crate::hard_state::{HardState, HardStateFile};
 use crate::seal::Seal;
 use crate::segment::{self, Segment, SegmentHeader, SegmentMap};
 use crate::shared::{Op, Shared};
+use crate::unwritten::Unwritten;
 use crate::upkeep::{Fill, Job, Upkeep};
 
 /// Bytes collected before they are handed to the file.
@@ -47,17 +48,9 @@ pub(crate) struct Active {
     pub background: Option<Arc<dyn DiskFile>>,
 }
 
-/// A frame that is in the buffer.
-struct Note {
-    id: LogId,
-    position: u64,
-    end: u64,
-    crc: u32,
-}
-
 /// Where the log's end is, as the writer sees it.
 pub(crate) struct Tail {
-    /// The last entry, written or in the buffer.
+    /// The last entry, written or not.
     pub last: Option<LogId>,
     /// CRC of the last frame.
     pub crc: u32,
@@ -84,8 +77,7 @@ pub struct LogWriter {
     synced_end: u64,
     /// Timeline of the operation being worked on.
     timeline: u64,
-    buffer: Vec<u8>,
-    notes: Vec<Note>,
+    unwritten: Unwritten,
     waiting: Vec<Done>,
     waiting_bytes: usize,
     last_sync: Mono,
@@ -117,8 +109,7 @@ impl LogWriter {
             synced_end: tail.position,
             tail,
             timeline: 0,
-            buffer: Vec::new(),
-            notes: Vec::new(),
+            unwritten: Unwritten::default(),
             waiting: Vec::new(),
             waiting_bytes: 0,
             last_sync,
@@ -289,8 +280,7 @@ impl LogWriter {
         if let Err(failure) = result {
             let goes_on = planted(Bug::FullDiskIgnored) && failure.kind == io::ErrorKind::StorageFull;
             let latched = if goes_on { failure } else { self.shared.fail(failure) };
-            self.buffer.clear();
-            self.notes.clear();
+            self.unwritten.clear(0);
             self.answer(Err(latched.to_io()));
         }
     }
@@ -322,7 +312,7 @@ impl LogWriter {
         self.tail.position.saturating_sub(self.synced_end)
     }
 
-    /// Puts the frame of `entry` into the buffer, in a new segment if it does not fit into this one.
+    /// Puts the frame of `entry` behind what is to be written, in a new segment if it does not fit into this one.
     fn append(&mut self, entry: &Entry) -> Result<()> {
         let len = frame_bytes(entry.payload.len());
         let fits = self.active.as_ref().is_some_and(|active| {
@@ -340,10 +330,9 @@ impl LogWriter {
             behind: position - self.synced_end,
             epoch: self.hard.epoch,
         };
-        let crc = frame::encode(&mut self.buffer, entry.id, entry.kind, &entry.payload, &context);
+        let crc = self.unwritten.push(entry, position, &context);
         self.tail = Tail { last: Some(entry.id), crc, position: position + len };
-        self.notes.push(Note { id: entry.id, position, end: position + len, crc });
-        if self.buffer.len() >= WRITE_BYTES {
+        if self.unwritten.len() >= WRITE_BYTES {
             self.write_out()?;
         }
         // The callback of the operation this entry belongs to is not waiting yet; those of earlier ones are.
@@ -360,31 +349,27 @@ impl LogWriter {
         }
     }
 
-    /// Hands the buffer to the file.
+    /// Hands what is to be written to the file.
     fn write_out(&mut self) -> Result<()> {
-        let (Some(active), Some(first)) = (&self.active, self.notes.first()) else { return Ok(()) };
+        let (Some(active), Some(first)) = (&self.active, self.unwritten.notes().first()) else { return Ok(()) };
         let segment = &active.segment;
         let offset = segment.offset_of(first.position);
-        let end = offset + self.buffer.len() as u64;
+        let end = offset + self.unwritten.len() as u64;
         let ahead = self.shared.options.fill_ahead_bytes;
         if let Some(fill) = &active.fill {
             fill.claim(end);
         }
-        guard("write", &segment.path, segment.file.write_at(&self.buffer, offset))?;
+        guard("write", &segment.path, segment.file.write_pieces_at(&mut self.unwritten.pieces(), offset))?;
         if let Some(fill) = &active.fill
             && fill.wants_more(end, ahead)
         {
             self.upkeep.ask(Job::Fill(Arc::clone(fill), end + ahead));
         }
         self.prepare_spare(end);
-        self.buffer.clear();
-        if self.buffer.capacity() > 4 * WRITE_BYTES {
-            self.buffer.shrink_to(2 * WRITE_BYTES);
-        }
         let mut state = self.shared.state();
         let state = &mut *state;
         if let Some(map) = state.segments.back_mut() {
-            for note in &self.notes {
+            for note in self.unwritten.notes() {
                 map.push(note.id, note.position, note.end, note.crc);
             }
         }
@@ -392,7 +377,7 @@ impl LogWriter {
             state.written_next = state.written_next.max(self.tail.next_index());
         }
         state.cache.shrink(self.shared.options.cache_bytes, state.written_next);
-        self.notes.clear();
+        self.unwritten.clear(2 * WRITE_BYTES);
         Ok(())
     }
 
@@ -410,7 +395,7 @@ impl LogWriter {
         }
     }
 
-    /// Writes what is buffered, makes it durable as the durability class or `force` wants, and calls back.
+    /// Writes what is to be written, makes it durable as the durability class or `force` wants, and calls back.
     fn commit(&mut self, force: bool) -> Result<()> {
         if self.shared.failure().is_some() {
             return Ok(());

@@ -1,6 +1,6 @@
 //! Files, with just the operations whose crash behaviour we rely on.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 
 /// The disk as one process sees it. All calls block; call them from a thread that may.
@@ -27,6 +27,15 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `data` at `offset`. Not durable until a sync returns.
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `pieces`, one after the other, at `offset`, as [`write_at`](Self::write_at) would write them together.
+    /// What is left in `pieces` means nothing.
+    fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut data = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        for piece in pieces {
+            data.extend_from_slice(piece);
+        }
+        self.write_at(&data, offset)
+    }
     /// Makes everything written before durable, except metadata that is not needed to read it back (`fdatasync`).
     /// After an error nothing is known about what is on the disk, and a retry may lie: the caller must stop.
     fn sync_data(&self) -> io::Result<()>;

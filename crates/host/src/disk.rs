@@ -1,11 +1,14 @@
 //! Files of the operating system.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use timbermq_env::{Disk, DiskEntry, DiskFile, DiskSpace, OpenMode};
+
+/// Pieces that the kernel takes at once (`UIO_MAXIOV`).
+const PIECES_MAX: usize = 1024;
 
 pub(crate) struct HostDisk;
 
@@ -95,6 +98,23 @@ impl DiskFile for HostFile {
         self.0.write_all_at(data, offset)
     }
 
+    fn write_pieces_at(&self, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        // Leaves out pieces that are empty, also in the beginning.
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            match rustix::io::pwritev(&self.0, &pieces[..pieces.len().min(PIECES_MAX)], offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut pieces, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         // Not retried when interrupted either: the first answer is the only one that can be trusted.
         Ok(rustix::fs::fdatasync(&self.0)?)
@@ -136,6 +156,20 @@ mod tests {
         assert_eq!(disk.list(&deep).unwrap(), []);
         let space = disk.space(&deep).unwrap();
         assert!(space.available > 0 && space.available <= space.total);
+    }
+
+    #[test]
+    fn pieces_are_written_one_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = HostDisk.open(&dir.path().join("one"), OpenMode::Create).unwrap();
+        let parts: Vec<Vec<u8>> = (0..2 * PIECES_MAX + 5).map(|n| vec![n as u8; n % 7]).collect();
+        let mut pieces: Vec<IoSlice> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        file.write_pieces_at(&mut pieces, 3).unwrap();
+        file.write_pieces_at(&mut [IoSlice::new(b""), IoSlice::new(b"")], 0).unwrap();
+        file.write_pieces_at(&mut [], 0).unwrap();
+        let mut read = vec![0; file.len().unwrap() as usize];
+        file.read_at(&mut read, 0).unwrap();
+        assert_eq!(read, [vec![0; 3], parts.concat()].concat());
     }
 
     #[test]

@@ -192,6 +192,8 @@ pub struct Batch<'a> {
     /// One bit for each kind of command in it.
     kinds: u32,
     payload: &'a [u8],
+    /// CRC-32 of the payload, when it is known.
+    crc: Option<u32>,
 }
 
 impl<'a> Batch<'a> {
@@ -210,6 +212,7 @@ impl<'a> Batch<'a> {
             count: u32::from_le_bytes([w, x, y, z]),
             kinds: 0,
             payload,
+            crc: None,
         };
         let mut offset = HEADER_BYTES;
         for _ in 0..batch.count {
@@ -227,6 +230,18 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+
+    /// With the CRC-32 of its payload, which is then not computed again.
+    #[must_use]
+    pub fn with_crc(self, crc: u32) -> Self {
+        debug_assert_eq!(crc, crc32fast::hash(self.payload), "the CRC of other bytes");
+        Self { crc: Some(crc), ..self }
+    }
+
+    /// CRC-32 of its payload.
+    pub(crate) fn crc(&self) -> u32 {
+        self.crc.unwrap_or_else(|| crc32fast::hash(self.payload))
     }
 
     /// Whether a command of this kind is in it.

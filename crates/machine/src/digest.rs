@@ -17,14 +17,23 @@ impl Digest {
     }
 
     pub fn add_bytes(&mut self, bytes: &[u8]) {
-        self.add(bytes.len() as u64);
-        self.add(u64::from(crc32fast::hash(bytes)));
+        self.add_sum(bytes.len(), crc32fast::hash(bytes));
+    }
+
+    fn add_sum(&mut self, len: usize, crc: u32) {
+        self.add(len as u64);
+        self.add(u64::from(crc));
     }
 
     pub fn add_entry(&mut self, id: LogId, payload: &[u8]) {
+        self.add_batch(id, payload.len(), crc32fast::hash(payload));
+    }
+
+    /// An entry of so many bytes with this CRC-32.
+    pub fn add_batch(&mut self, id: LogId, len: usize, crc: u32) {
         self.add(id.term.0);
         self.add(id.index.0);
-        self.add_bytes(payload);
+        self.add_sum(len, crc);
     }
 
     pub fn add_reply(&mut self, reply: &Reply) {

@@ -154,7 +154,7 @@ impl Machine {
             let previous_at = tables.meta.state.at;
             let at = previous_at.max(batch.at());
             tables.meta.state.at = at;
-            tables.meta.digest(|digest| digest.add_entry(place.id, batch.payload()));
+            tables.meta.digest(|digest| digest.add_batch(place.id, batch.payload().len(), batch.crc()));
             let mut effects = Vec::new();
             let mut replies = Vec::with_capacity(batch.len());
             let mut mark = false;

@@ -1,7 +1,7 @@
 //! A disk that is only memory: what is counted is the log, not a disk's simulation.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -92,6 +92,14 @@ impl DiskFile for MemoryFile {
         let (inside, behind) = data.split_at(data.len().min(content.len() - start));
         content[start..start + inside.len()].copy_from_slice(inside);
         content.extend_from_slice(behind);
+        Ok(())
+    }
+
+    fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        for piece in pieces {
+            self.write_at(piece, offset)?;
+            offset += piece.len() as u64;
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use timbermq_commitlog::{CommitLog, Entry, EntryKind, LogOptions, LogWriter};
+use timbermq_commitlog::{CommitLog, Entry, EntryKind, LogOptions, LogWriter, Summed};
 use timbermq_env::Env;
 use timbermq_simdisk::SimDisk;
 use timbermq_types::{LogId, LogIndex, Term};
@@ -32,7 +32,7 @@ pub(crate) const OPERATIONS: [Operation; 3] = [
         unit: "entry of 64 KiB, synced alone",
         units: 1,
         calls: 200,
-        prepare: || appends(1, (0..BATCH).map(sample::record).collect::<Vec<_>>().concat().into()),
+        prepare: || appends(1, (0..BATCH).map(sample::record).collect::<Vec<_>>().concat()),
     },
     Operation {
         name: "group-commit",
@@ -65,7 +65,8 @@ fn open() -> Result<Log> {
     Ok(Log { log, writer, next: 0 })
 }
 
-fn appends(together: u32, payload: Bytes) -> Result<Call> {
+fn appends(together: u32, payload: impl Into<Summed>) -> Result<Call> {
+    let payload = payload.into();
     let mut log = open()?;
     Ok(Box::new(move || {
         for _ in 0..together {

@@ -20,17 +20,15 @@ use crate::{membership, snapshot_file};
 /// Decodes a message and encodes it again; `None` when it is refused.
 pub type Again = fn(Bytes) -> Option<Bytes>;
 
-fn again<T, E>(
-    bytes: Bytes,
-    decode: impl FnOnce(Bytes) -> Result<T, Malformed>,
-    encode: impl FnOnce(T) -> E,
-) -> Option<E> {
+fn again<B, T, E>(bytes: B, decode: impl FnOnce(B) -> Result<T, Malformed>, encode: impl FnOnce(T) -> E) -> Option<E> {
     decode(bytes).ok().map(encode)
 }
 
 /// Every message by name, the largest first.
 pub const MESSAGES: &[(&str, Again)] = &[
-    ("append", |bytes| again(bytes, message::decode_append, message::encode_append).map(|parts| parts.concat().into())),
+    ("append", |bytes| {
+        again(bytes.into(), message::decode_append, message::encode_append).map(|parts| parts.concat().into())
+    }),
     ("append answer", |bytes| again(bytes, message::decode_append_reply, |reply| message::encode_append_reply(&reply))),
     ("vote", |bytes| again(bytes, message::decode_vote, |ask| message::encode_vote(&ask))),
     ("vote answer", |bytes| again(bytes, message::decode_vote_reply, |reply| message::encode_vote_reply(&reply))),
@@ -77,7 +75,7 @@ pub fn frames(stream: &[u8], piece: usize, trusted: bool) -> (Vec<Frame>, Option
     let mut frames = Vec::new();
     loop {
         match timbermq_sync::block_on(reader.next(&mut from)) {
-            Ok(Some(frame)) => frames.push((frame.kind, frame.request, frame.payload)),
+            Ok(Some(frame)) => frames.push((frame.kind, frame.request, frame.payload.into_bytes())),
             Ok(None) => return (frames, None),
             Err(error) => return (frames, Some(error.kind())),
         }
@@ -88,7 +86,7 @@ pub fn frames(stream: &[u8], piece: usize, trusted: bool) -> (Vec<Frame>, Option
 #[must_use]
 pub fn frame_bytes(kind: u8, request: u64, payload: Bytes) -> Vec<u8> {
     let mut parts = Vec::new();
-    frame::encode(kind, request, vec![payload], &mut parts);
+    frame::encode(kind, request, vec![payload.into()], &mut parts);
     parts.concat()
 }
 

@@ -250,7 +250,7 @@ mod tests {
         let store = Arc::<MemoryStore>::default();
         let mut machine = Machine::open(Arc::clone(&store) as _).unwrap();
         let id = LogId { term: Term(1), index: LogIndex(0) };
-        let entry = Entry { id, kind: EntryKind::Blank, payload: bytes::Bytes::new() };
+        let entry = Entry { id, kind: EntryKind::Blank, payload: bytes::Bytes::new().into() };
         log.append(vec![entry], Box::new(|_| ())).unwrap();
         let end = log.end_position();
         machine.apply_blank(&EntryPlace { id, position: end, end }).unwrap();

@@ -322,7 +322,7 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
         let (batch, replies) = gather(&options, role, buffers.take(usual_bytes), first, &mut waiting, &mut left_over);
         let payload = batch.seal_within(stamped);
         usual_bytes = payload.len().max(usual_bytes - usual_bytes / 8);
-        let batch = Batch(buffers.share(payload));
+        let batch = Batch(buffers.share(payload).into());
         if replies.is_empty() {
             continue;
         }

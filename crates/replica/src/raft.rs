@@ -6,7 +6,7 @@ use bytes::Bytes;
 use openraft::entry::{RaftEntry, RaftPayload};
 use openraft::vote::leader_id_std::{CommittedLeaderId, LeaderId};
 use timbermq_commitlog as commitlog;
-use timbermq_commitlog::{EntryKind, Placed};
+use timbermq_commitlog::{EntryKind, Placed, Summed};
 use timbermq_machine::Reply;
 use timbermq_types::{LogId, LogIndex, LogPosition, NodeId, Term};
 
@@ -34,7 +34,7 @@ pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId<
 pub(crate) type SnapshotMeta = openraft::SnapshotMeta<CommittedLeaderId<u64>, u64, GroupMember>;
 
 /// A batch of commands on its way into the log.
-pub(crate) struct Batch(pub Bytes);
+pub(crate) struct Batch(pub Summed);
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,10 +64,10 @@ impl Payload {
     /// [`commitlog::Entry::digest`] of the entry that carries this.
     pub fn digest(&self) -> u32 {
         match self {
-            Payload::Blank => commitlog::digest(EntryKind::Blank, &[]),
+            Payload::Blank => commitlog::digest(EntryKind::Blank, &Bytes::new().into()),
             Payload::Normal(batch) => commitlog::digest(EntryKind::Normal, &batch.0),
             Payload::Membership(membership) => {
-                commitlog::digest(EntryKind::Membership, &membership::encode(membership))
+                commitlog::digest(EntryKind::Membership, &membership::encode(membership).into())
             }
         }
     }
@@ -156,10 +156,10 @@ impl Entry {
     pub fn into_log(self) -> commitlog::Entry {
         let id = from_raft(self.id);
         match self.payload {
-            Payload::Blank => commitlog::Entry { id, kind: EntryKind::Blank, payload: Bytes::new() },
+            Payload::Blank => commitlog::Entry { id, kind: EntryKind::Blank, payload: Bytes::new().into() },
             Payload::Normal(batch) => commitlog::Entry { id, kind: EntryKind::Normal, payload: batch.0 },
             Payload::Membership(membership) => {
-                commitlog::Entry { id, kind: EntryKind::Membership, payload: membership::encode(&membership) }
+                commitlog::Entry { id, kind: EntryKind::Membership, payload: membership::encode(&membership).into() }
             }
         }
     }
@@ -169,7 +169,7 @@ impl Entry {
         let payload = match entry.kind {
             EntryKind::Blank => Payload::Blank,
             EntryKind::Normal => Payload::Normal(Batch(entry.payload)),
-            EntryKind::Membership => Payload::Membership(membership::decode(entry.payload)?),
+            EntryKind::Membership => Payload::Membership(membership::decode(entry.payload.into_bytes())?),
         };
         Ok(Self { id: to_raft(entry.id), payload, place: None })
     }

@@ -74,7 +74,7 @@ impl StateMachine {
                     Ok(parsed) if parsed.has(CommandKind::Trim) => {
                         self.keeper.with_machine("machine.apply", move |machine| machine.apply(&place, &batch.0)).await
                     }
-                    Ok(parsed) => self.keeper.machine().apply_parsed(&place, &parsed),
+                    Ok(parsed) => self.keeper.machine().apply_parsed(&place, &parsed.with_crc(batch.0.crc())),
                     Err(error) => Err(MachineError::Batch { id: place.id, error }),
                 }
                 .map(|applied| (applied, len))

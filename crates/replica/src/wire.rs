@@ -157,6 +157,10 @@ impl Reader {
         Ok(count)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Everything that is left.
     pub fn rest(self) -> Bytes {
         self.rest

@@ -138,7 +138,7 @@ impl History {
             let payload: Bytes = (0..*size).map(byte).collect();
             let kind = [EntryKind::Blank, EntryKind::Normal, EntryKind::Membership][index as usize % 3];
             self.entries.insert(id, payload.clone());
-            entries.push(Entry { id, kind, payload });
+            entries.push(Entry { id, kind, payload: payload.into() });
         }
         let done = self.done();
         self.log.append(entries, done).expect("entries that follow");
@@ -318,7 +318,7 @@ pub(super) fn recovery(input: &[u8]) {
     let id = LogId::new(Term(term), LogIndex(next));
     let payload = Bytes::from_static(b"after");
     entries.insert(id, payload.clone());
-    let entry = Entry { id, kind: EntryKind::Normal, payload };
+    let entry = Entry { id, kind: EntryKind::Normal, payload: payload.into() };
     log.append(vec![entry.clone()], Box::new(|_| {})).expect("an entry that follows");
     writer.step();
     let failed = log.failed().borrow().clone();
@@ -354,11 +354,11 @@ fn check_content(log: &CommitLog, known: Option<&BTreeMap<LogId, Bytes>>) {
             let id = placed.entry.id;
             assert!(id.index.0 == next && id.term >= term, "{id} where {next} is due");
             if let Some(known) = known {
-                assert_eq!(known.get(&id), Some(&placed.entry.payload), "{id} was never appended so");
+                assert_eq!(known.get(&id), Some(&*placed.entry.payload), "{id} was never appended so");
             }
             let len = placed.entry.payload.len();
             if let Ok(bytes) = log.read_at(placed.position, len) {
-                assert_eq!(bytes, placed.entry.payload, "{id} by position");
+                assert_eq!(bytes, *placed.entry.payload, "{id} by position");
             }
             term = id.term;
             next += 1;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use timbermq_commitlog::{CommitLog, Done, Entry, EntryKind, LogOptions, LogWriter, OpenError, Recovery, Vote};
 use timbermq_simdisk::{Crash, SimDisk};
 use timbermq_types::{Durability, LogId, LogIndex, LogPosition, NodeId, Term};
@@ -23,7 +22,7 @@ pub(super) fn id(term: u64, index: u64) -> LogId {
 
 pub(super) fn entry(term: u64, index: u64, payload: &[u8]) -> Entry {
     let kind = [EntryKind::Blank, EntryKind::Normal, EntryKind::Membership][index as usize % 3];
-    Entry { id: id(term, index), kind, payload: Bytes::copy_from_slice(payload) }
+    Entry { id: id(term, index), kind, payload: payload.to_vec().into() }
 }
 
 pub(super) fn dir() -> PathBuf {
@@ -140,7 +139,7 @@ impl Model {
             if placed.entry != *entry || placed.position != position || placed.end != LogPosition(end) {
                 return Some(format!("{placed:?}, not {entry:?} at {position}"));
             }
-            if log.read_at(position, entry.payload.len()).ok() != Some(entry.payload.clone()) {
+            if log.read_at(position, entry.payload.len()).ok() != Some(entry.payload.clone().into_bytes()) {
                 return Some(format!("other bytes at {position}"));
             }
             if log.term_of(entry.id.index) != Some(entry.id.term) {

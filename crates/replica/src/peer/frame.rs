@@ -4,13 +4,16 @@
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
+use timbermq_commitlog::Summed;
 use timbermq_env::ReadHalf;
 use timbermq_types::limits::ENTRY_BYTES_MAX;
 
 /// Longest frame, counted like its length field: one largest entry and all that can stand around it.
 pub(crate) const FRAME_BYTES_MAX: usize = ENTRY_BYTES_MAX + (1 << 20);
 /// CRC, kind and request number.
-const HEAD_BYTES: usize = 13;
+const HEAD_BYTES: usize = 4 + KIND_BYTES + REQUEST_BYTES;
+const KIND_BYTES: usize = 1;
+const REQUEST_BYTES: usize = 8;
 
 /// A frame without its length and CRC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,17 +21,17 @@ pub(crate) struct Frame {
     pub kind: u8,
     /// Chosen by the requester; the answer carries the same.
     pub request: u64,
-    pub payload: Bytes,
+    pub payload: Summed,
 }
 
 /// The frame's bytes, in pieces so that entries are not copied.
-pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<Bytes>) {
+pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Summed>, out: &mut Vec<Bytes>) {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&[kind]);
     crc.update(&request.to_le_bytes());
     let mut len = HEAD_BYTES;
     for part in &payload {
-        crc.update(part);
+        part.update(&mut crc);
         len += part.len();
     }
     let mut head = Vec::with_capacity(4 + HEAD_BYTES);
@@ -37,7 +40,7 @@ pub(crate) fn encode(kind: u8, request: u64, payload: Vec<Bytes>, out: &mut Vec<
     head.push(kind);
     head.extend_from_slice(&request.to_le_bytes());
     out.push(Bytes::from(head));
-    out.extend(payload);
+    out.extend(payload.into_iter().map(Summed::into_bytes));
 }
 
 /// A frame shorter than this is copied out of the buffer it was read into. Entries live as long as the log keeps them in
@@ -118,12 +121,13 @@ impl FrameReader {
             self.buffer.split_to(len).freeze()
         };
         let crc = frame.get_u32_le();
-        if crc32fast::hash(&frame) != crc {
+        let summed = Summed::new(frame.clone());
+        if summed.crc() != crc {
             return Err(invalid("a frame with a wrong CRC".to_owned()));
         }
         let kind = frame.get_u8();
         let request = frame.get_u64_le();
-        Ok(Some(Frame { kind, request, payload: frame }))
+        Ok(Some(Frame { kind, request, payload: summed.tail(KIND_BYTES + REQUEST_BYTES) }))
     }
 }
 
@@ -151,7 +155,7 @@ mod tests {
 
     fn bytes_of(kind: u8, request: u64, payload: &[u8]) -> Vec<u8> {
         let mut parts = Vec::new();
-        encode(kind, request, vec![Bytes::copy_from_slice(payload)], &mut parts);
+        encode(kind, request, vec![payload.to_vec().into()], &mut parts);
         parts.concat()
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use timbermq_commitlog::Summed;
 use timbermq_env::{BoxFuture, Connection, Env};
 use timbermq_types::Mono;
 use tokio::sync::{mpsc, oneshot};
@@ -45,7 +46,7 @@ pub(crate) type Answer = oneshot::Receiver<Result<Bytes, LinkError>>;
 
 struct Call {
     kind: Kind,
-    payload: Vec<Bytes>,
+    payload: Vec<Summed>,
     answer: oneshot::Sender<Result<Bytes, LinkError>>,
 }
 
@@ -75,7 +76,7 @@ impl Link {
     }
 
     /// Sends a request. Answers come in the order of the requests.
-    pub fn call(&self, kind: Kind, payload: Vec<Bytes>) -> Answer {
+    pub fn call(&self, kind: Kind, payload: Vec<Summed>) -> Answer {
         let (answer, rx) = oneshot::channel();
         if let Err(refused) = self.calls.try_send(Call { kind, payload, answer }) {
             let call = match refused {
@@ -146,13 +147,13 @@ impl Actor {
             self.options.clone();
         let mut connection = env.net.connect(&addr).await?;
         let mut parts = Vec::new();
-        frame::encode(Kind::Hello as u8, 0, vec![book.hello(target).encode()], &mut parts);
+        frame::encode(Kind::Hello as u8, 0, vec![book.hello(target).encode().into()], &mut parts);
         connection.writer.write_all(&mut parts).await?;
         let mut frames = FrameReader::new();
         let answer = frames.next(&mut *connection.reader).await?;
         let answer = answer.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "no handshake"))?;
-        let reply =
-            HelloReply::decode(answer.payload).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let reply = HelloReply::decode(answer.payload.into_bytes())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let verdict = match reply {
             HelloReply::Welcome { incarnation } => book.admit(target, member, incarnation).await?,
             HelloReply::Refused(refusal) => {
@@ -243,7 +244,7 @@ impl Actor {
                                 Some(Kind::Failed) => {
                                     Err(LinkError::Refused(String::from_utf8_lossy(&answer.payload).into_owned()))
                                 }
-                                _ => Ok(answer.payload),
+                                _ => Ok(answer.payload.into_bytes()),
                             };
                             let _ = waiting.send(result);
                         }

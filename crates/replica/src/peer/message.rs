@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use timbermq_commitlog as commitlog;
-use timbermq_commitlog::EntryKind;
+use timbermq_commitlog::{EntryKind, Summed};
 use timbermq_types::{LogId, LogPosition, NodeId, Term};
 
 use crate::membership;
@@ -79,7 +79,7 @@ fn take_id(from: &mut Reader) -> Result<Option<raft::RaftLogId>, Malformed> {
 }
 
 /// Encodes a request to append, in pieces.
-pub(crate) fn encode_append(request: Append) -> Vec<Bytes> {
+pub(crate) fn encode_append(request: Append) -> Vec<Summed> {
     let mut parts = Vec::with_capacity(4);
     let mut out = Writer::new();
     put_vote(&mut out, &request.vote);
@@ -93,17 +93,17 @@ pub(crate) fn encode_append(request: Append) -> Vec<Bytes> {
         if entry.payload.len() < COPY_BYTES_MAX {
             out.0.extend_from_slice(&entry.payload);
         } else {
-            parts.push(std::mem::replace(&mut out, Writer::new()).finish());
+            parts.push(std::mem::replace(&mut out, Writer::new()).finish().into());
             parts.push(entry.payload);
         }
     }
-    parts.push(out.finish());
+    parts.push(out.finish().into());
     parts
 }
 
 /// Decodes a request to append. Entries must follow `prev` without a hole.
-pub(crate) fn decode_append(bytes: Bytes) -> Result<Append, Malformed> {
-    let mut from = Reader::new("append request", bytes);
+pub(crate) fn decode_append(bytes: Summed) -> Result<Append, Malformed> {
+    let mut from = Reader::new("append request", Bytes::clone(&bytes));
     let vote = take_vote(&mut from)?;
     let prev_log_id = take_id(&mut from)?;
     let leader_commit = take_id(&mut from)?;
@@ -114,6 +114,8 @@ pub(crate) fn decode_append(bytes: Bytes) -> Result<Append, Malformed> {
         let id = from.log_id()?;
         let kind = EntryKind::from_byte(from.u8()?).ok_or_else(|| from.problem("an entry of unknown kind"))?;
         let payload = from.bytes()?;
+        // Of one entry, the usual case, the checksum is that of the frame without what is before.
+        let payload = if from.is_empty() { bytes.clone().tail(bytes.len() - payload.len()) } else { payload.into() };
         let next = last.map_or(Some(0), |last| last.index.0.checked_add(1));
         if next != Some(id.index.0) || last.is_some_and(|last| last.term > id.term) {
             return Err(from.problem("its entries do not follow each other"));
@@ -267,8 +269,8 @@ pub(crate) fn decode_snapshot_head(bytes: Bytes) -> Result<SnapshotHead, Malform
     Ok(head)
 }
 
-pub(crate) fn encode_chunk(offset: u64, bytes: Bytes) -> Vec<Bytes> {
-    vec![Bytes::copy_from_slice(&offset.to_le_bytes()), bytes]
+pub(crate) fn encode_chunk(offset: u64, bytes: Bytes) -> Vec<Summed> {
+    vec![offset.to_le_bytes().to_vec().into(), bytes.into()]
 }
 
 pub(crate) fn decode_chunk(bytes: Bytes) -> Result<(u64, Bytes), Malformed> {

@@ -161,7 +161,7 @@ impl PeerClient {
     }
 
     async fn ask(&self, kind: Kind, payload: bytes::Bytes, option: &RPCOption) -> Result<bytes::Bytes, RpcError> {
-        let answer = self.peers.control(self.target.clone()).call(kind, vec![payload]);
+        let answer = self.peers.control(self.target.clone()).call(kind, vec![payload.into()]);
         within(&self.peers.env, option.soft_ttl(), answer).await.map_err(|error| rpc_error(&error))
     }
 }
@@ -306,7 +306,7 @@ impl RaftNetworkV2<Group> for PeerClient {
                 len: dump.len() as u64,
                 crc: crc32fast::hash(&dump),
             };
-            let head = link.call(Kind::SnapshotStart, vec![message::encode_snapshot_head(&head)]);
+            let head = link.call(Kind::SnapshotStart, vec![message::encode_snapshot_head(&head).into()]);
             within(&env, CHUNK_LIMIT, head).await?;
             for start in (0..dump.len()).step_by(CHUNK_BYTES) {
                 let chunk = dump.slice(start..dump.len().min(start + CHUNK_BYTES));
@@ -360,7 +360,7 @@ mod tests {
                         message::encode_status(&PeerStatus::default())
                     };
                     let mut parts = Vec::new();
-                    frame::encode(asked.kind, asked.request, vec![answer], &mut parts);
+                    frame::encode(asked.kind, asked.request, vec![answer.into()], &mut parts);
                     connection.writer.write_all(&mut parts).await.unwrap();
                 }
             });

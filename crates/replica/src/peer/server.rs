@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use timbermq_bugs::{Bug, planted};
-use timbermq_commitlog::CommitLog;
+use timbermq_commitlog::{CommitLog, Summed};
 use timbermq_env::{Connection, Env, Listener};
 use timbermq_machine::View;
 use timbermq_sync::{Budget, Latch};
@@ -108,7 +108,7 @@ impl PeerServer {
     /// Who is there; `None` when it is not welcome.
     async fn shake_hands(&self, connection: &mut Connection, frames: &mut FrameReader) -> io::Result<Option<NodeId>> {
         let Some(first) = frames.next(&mut *connection.reader).await? else { return Ok(None) };
-        let hello = match Hello::decode(first.payload) {
+        let hello = match Hello::decode(first.payload.into_bytes()) {
             Ok(hello) if first.kind == Kind::Hello as u8 => Ok(hello),
             _ => Err(Refusal::Protocol),
         };
@@ -131,7 +131,7 @@ impl PeerServer {
             }
         };
         let mut parts = Vec::new();
-        frame::encode(Kind::Hello as u8, first.request, vec![reply.encode()], &mut parts);
+        frame::encode(Kind::Hello as u8, first.request, vec![reply.encode().into()], &mut parts);
         connection.writer.write_all(&mut parts).await?;
         Ok(verdict.ok().and(hello.ok()).map(|hello| hello.from))
     }
@@ -176,7 +176,7 @@ impl PeerServer {
         Ok(Box::pin(async move { (request, kind, server.outcome(kind, payload, &incoming).await) }))
     }
 
-    async fn outcome(&self, kind: Kind, payload: Bytes, incoming: &Mutex<Incoming>) -> Result<Bytes, String> {
+    async fn outcome(&self, kind: Kind, payload: Summed, incoming: &Mutex<Incoming>) -> Result<Bytes, String> {
         let text = |error: crate::wire::Malformed| error.to_string();
         match kind {
             Kind::Append => {
@@ -198,22 +198,22 @@ impl PeerServer {
                 if !self.may_vote.is_set() {
                     return Err("this replica is empty and has not heard from a majority yet".into());
                 }
-                let ask = message::decode_vote(payload).map_err(text)?;
+                let ask = message::decode_vote(payload.into_bytes()).map_err(text)?;
                 let reply = if kind == Kind::Vote { self.raft.vote(ask).await } else { self.raft.pre_vote(ask).await };
                 reply.map(|reply| message::encode_vote_reply(&reply)).map_err(|error| error.to_string())
             }
             Kind::Transfer => {
-                let ask = message::decode_transfer(payload).map_err(text)?;
+                let ask = message::decode_transfer(payload.into_bytes()).map_err(text)?;
                 let reply = self.raft.handle_transfer_leader(ask).await.map_err(|error| error.to_string())?;
                 reply.map(|()| Bytes::new()).map_err(|error| error.to_string())
             }
             Kind::Status => Ok(message::encode_status(&self.status())),
             Kind::SnapshotStart => {
-                let head = message::decode_snapshot_head(payload).map_err(text)?;
+                let head = message::decode_snapshot_head(payload.into_bytes()).map_err(text)?;
                 incoming.lock().await.start(head).map(|()| Bytes::new())
             }
             Kind::SnapshotChunk => {
-                let (offset, bytes) = message::decode_chunk(payload).map_err(text)?;
+                let (offset, bytes) = message::decode_chunk(payload.into_bytes()).map_err(text)?;
                 incoming.lock().await.chunk(offset, &bytes).map(|()| Bytes::new())
             }
             Kind::SnapshotInstall => {
@@ -271,7 +271,7 @@ enum End {
 
 fn answer((request, kind, result): (u64, Kind, Result<Bytes, String>), parts: &mut Vec<Bytes>) {
     match result {
-        Ok(payload) => frame::encode(kind as u8, request, vec![payload], parts),
-        Err(message) => frame::encode(Kind::Failed as u8, request, vec![Bytes::from(message)], parts),
+        Ok(payload) => frame::encode(kind as u8, request, vec![payload.into()], parts),
+        Err(message) => frame::encode(Kind::Failed as u8, request, vec![Bytes::from(message).into()], parts),
     }
 }
