@@ -23,6 +23,7 @@ mod key_index;
 mod machine;
 mod memory;
 mod meta;
+mod named;
 mod offset;
 mod order;
 mod queue;

@@ -414,13 +414,14 @@ fn send(tables: &mut Tables, records: &[u8], position: LogPosition, tx: &mut Tx<
     Reply::Sent { queue_offset, positions, at: tx.at }
 }
 
-/// What arrived in this queue just before, by the same entry: who waits there is woken once.
+/// What arrived in this queue just before, by the same entry: who waits there is woken once. The topic is that of the table;
+/// one that was deleted and made again in between is another.
 fn earlier<'a>(effects: &'a mut [Effect], topic: &TopicName, queue: QueueId) -> Option<&'a mut Arrived> {
     let arrived = effects.iter_mut().rev().take(ARRIVED_TOGETHER).map_while(|effect| match effect {
         Effect::Arrived(arrived) => Some(arrived),
         _ => None,
     });
-    arrived.into_iter().find(|arrived| arrived.queue == queue && arrived.topic == *topic)
+    arrived.into_iter().find(|arrived| arrived.queue == queue && arrived.topic.is_clone_of(topic))
 }
 
 fn keep_mark(tables: &mut Tables, place: &EntryPlace, at: UnixMillis, store: &dyn Store) -> MarkInfo {

@@ -69,6 +69,12 @@ macro_rules! name_type {
                 Ok(Self(Arc::from(name)))
             }
 
+            /// Whether both are clones of one value: quicker than to compare them, but equal names need not be.
+            #[must_use]
+            pub fn is_clone_of(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0)
+            }
+
             /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {

@@ -17,6 +17,7 @@ pub use row::{ROWS_PER_BLOCK, Row};
 
 use crate::codec::{self, Encoded};
 use crate::key::{meta, single, table};
+use crate::named::Named;
 use crate::retention::DumpWriter;
 use crate::store::{Store, StoreError};
 use crate::tables::{MADE_MAX, REACHED_MAX, Tx, damaged, load};
@@ -52,7 +53,7 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
-    map: BTreeMap<TopicName, BTreeMap<QueueId, Queue>>,
+    map: Named<BTreeMap<QueueId, Queue>>,
     next_uid: u32,
     dirty: Vec<(TopicName, QueueId)>,
 }
@@ -95,7 +96,7 @@ impl Queues {
         load(store, table::QUEUE, |key, value| {
             let (topic, queue) = keys::state::decode(key).ok_or("queue key")?;
             let (uid, min, next, tail) = row::decode_state(value).ok_or("queue row")?;
-            queues.map.entry(topic).or_default().insert(queue, Queue { uid, min, next, tail, dirty: false });
+            queues.map.get_or_default(&topic).insert(queue, Queue { uid, min, next, tail, dirty: false });
             Ok(())
         })?;
         Ok(queues)
@@ -103,7 +104,7 @@ impl Queues {
 
     pub fn flush(&mut self, store: &dyn Store) {
         for (topic, id) in std::mem::take(&mut self.dirty) {
-            if let Some(queue) = self.map.get_mut(&topic).and_then(|queues| queues.get_mut(&id))
+            if let Some(queue) = self.map.get_mut(topic.as_str()).and_then(|queues| queues.get_mut(&id))
                 && std::mem::take(&mut queue.dirty)
             {
                 let row = row::encode_state(queue.uid, queue.min, queue.next, &queue.tail);
@@ -115,7 +116,7 @@ impl Queues {
     /// As a replica has them that starts from here: nothing in them, and offsets go on.
     pub fn dump(&self, dump: &mut DumpWriter) {
         dump.row(&single(meta::QUEUES), &codec::encode(&NextUid(self.next_uid)));
-        for (topic, queues) in &self.map {
+        for (topic, queues) in self.map.iter() {
             for (id, queue) in queues {
                 let row = row::encode_state(queue.uid, queue.next, queue.next, &[]);
                 dump.row(&keys::state::encode(topic, *id), &row);
@@ -129,7 +130,7 @@ impl Queues {
             return Err("more queues than there can have been");
         }
         let mut uids = BTreeSet::new();
-        for queue in self.map.values().flat_map(BTreeMap::values) {
+        for queue in self.map.iter().flat_map(|(_, queues)| queues.values()) {
             if queue.uid >= self.next_uid || !uids.insert(queue.uid) {
                 return Err("a queue whose number is not its own");
             }
@@ -158,7 +159,7 @@ impl Queues {
 
     /// Appends rows, whose offsets are filled in here. Returns the first one's offset.
     pub fn append(&mut self, topic: &TopicName, id: QueueId, rows: &[Row], store: &dyn Store) -> QueueOffset {
-        let queue = self.map.entry(topic.clone()).or_default().entry(id).or_insert_with(|| {
+        let queue = self.map.get_or_default(topic).entry(id).or_insert_with(|| {
             let uid = self.next_uid;
             self.next_uid = uid.checked_add(1).expect("2^32 queues were created");
             store.put(&single(meta::QUEUES), codec::encode(&NextUid(self.next_uid)).into());
@@ -177,16 +178,17 @@ impl Queues {
     /// What [`Bug::OffsetCounterCached`](timbermq_bugs::Bug::OffsetCounterCached) does: the last message of each queue was
     /// never counted.
     pub fn forget_last(&mut self) {
-        for (topic, queues) in &mut self.map {
+        let dirty = &mut self.dirty;
+        self.map.each_mut(|topic, queues| {
             for (id, queue) in queues {
                 if queue.min < queue.next && queue.tail.pop().is_some() {
                     queue.next = QueueOffset(queue.next.0 - 1);
                     if !std::mem::replace(&mut queue.dirty, true) {
-                        self.dirty.push((topic.clone(), *id));
+                        dirty.push((topic.clone(), *id));
                     }
                 }
             }
-        }
+        });
     }
 
     pub fn remove_topic(&mut self, topic: &TopicName, tx: &mut Tx<'_>) {
@@ -198,18 +200,19 @@ impl Queues {
 
     /// Removes what is below the given offsets, by queue uid.
     pub fn trim(&mut self, below: &BTreeMap<u32, QueueOffset>, store: &dyn Store) {
-        for (topic, queues) in &mut self.map {
+        let dirty = &mut self.dirty;
+        self.map.each_mut(|topic, queues| {
             for (id, queue) in queues {
                 let Some(&below) = below.get(&queue.uid) else { continue };
                 if below > queue.min && below <= queue.next {
                     queue.remove_blocks(below, store);
                     queue.min = below;
                     if !std::mem::replace(&mut queue.dirty, true) {
-                        self.dirty.push((topic.clone(), *id));
+                        dirty.push((topic.clone(), *id));
                     }
                 }
             }
-        }
+        });
     }
 
     /// Memory that the next rotation turns into rows, roughly.

@@ -3,7 +3,6 @@
 mod command;
 pub(crate) mod keys;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ pub use command::{DeleteTopic, PutTopic};
 
 use crate::codec::{self, Encoded};
 use crate::key::{meta, single, table};
+use crate::named::Named;
 use crate::reply::{Effect, Refusal, Reply};
 use crate::retention::DumpWriter;
 use crate::store::{Store, StoreError};
@@ -48,7 +48,7 @@ impl Encoded for TopicConfig {
 
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    map: BTreeMap<TopicName, Arc<TopicConfig>>,
+    map: Named<Arc<TopicConfig>>,
     version: Version,
 }
 
@@ -75,7 +75,7 @@ impl Topics {
 
     pub fn dump(&self, dump: &mut DumpWriter) {
         dump.row(&single(meta::TOPICS), &codec::encode(&self.version));
-        for (topic, config) in &self.map {
+        for (topic, config) in self.map.iter() {
             dump.row(&keys::encode(topic), &codec::encode(config.as_ref()));
         }
     }
@@ -89,7 +89,7 @@ impl Topics {
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Arc<TopicConfig>> {
-        self.map.values()
+        self.map.iter().map(|(_, config)| config)
     }
 
     pub fn version(&self) -> Version {
@@ -101,7 +101,7 @@ impl Topics {
         if config.queues() > limits::QUEUES_MAX {
             return Reply::Refused(Refusal::TooManyQueues);
         }
-        if let Some(existing) = self.map.get(&config.name)
+        if let Some(existing) = self.map.get(config.name.as_str())
             && (if_absent || **existing == config)
         {
             return Reply::Topic(Arc::clone(existing));
