@@ -41,6 +41,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     let mut text = match name {
         "s6" => many_topics(&figures),
         "s9" => takeovers(&figures),
+        "s10" => recovery(&figures),
         "s11" => idle(&figures),
         "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
@@ -105,6 +106,51 @@ fn takeovers(figures: &Value) -> String {
         number(&figures["acknowledged"]),
         number(&figures["lost"]),
         number(&figures["failed_sends"])
+    );
+    text
+}
+
+/// GB of log that each replica has.
+fn log_gb(figures: &Value) -> String {
+    figures["log_bytes"].as_f64().map_or_else(|| NOTHING.to_owned(), |bytes| format!("{:.1}", bytes / 1e9))
+}
+
+/// Whether files were read from the disk.
+fn cache(figures: &Value) -> &'static str {
+    if figures["page_cache_dropped"] == true { "page cache dropped" } else { "page cache **not** dropped" }
+}
+
+fn recovery(figures: &Value) -> String {
+    let mut text =
+        "| index | until it serves, ms | until a send, ms | until the oldest message, ms | until all is applied, s | \
+                    GB of log a second | starts |\n|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for (index, name) in [("kept", "restart"), ("deleted", "rebuild")] {
+        let row = &figures[name];
+        if row["samples"].as_u64().is_some_and(|samples| samples > 0) {
+            let _ = writeln!(
+                text,
+                "| {index} | {} | {} | {} | {} | {} | {} |",
+                spread(row, "serving_ms", 1.0, 0),
+                spread(row, "send_ms", 1.0, 0),
+                spread(row, "pull_ms", 1.0, 0),
+                spread(row, "whole_ms", 1e3, 2),
+                spread(row, "gb_per_s", 1.0, 2),
+                row["samples"],
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n{}, {} GB of log each with {} messages of {} bytes in {} queues; {}. Medians, smallest and largest in parentheses. \
+         {} messages missing.",
+        counted(&figures["replicas"], "replica"),
+        log_gb(figures),
+        number(&figures["messages"]),
+        figures["message_size"],
+        figures["queues"],
+        cache(figures),
+        number(&figures["missing"]),
     );
     text
 }
@@ -436,6 +482,17 @@ mod tests {
                     "kept": 0.8, "kept_min": 0.7, "kept_max": 0.9, "rss_mb": 210.4,
                 }],
             }),
+            "bench-s10" => json!({
+                "replicas": 1, "rounds": 5, "rebuilds": 1, "log_bytes": 10_040_000_000_u64, "messages": 8_123_456, "message_size": 1024,
+                "queues": 8, "page_cache_dropped": false, "missing": 0,
+                "restart": {
+                    "samples": 5, "serving_ms": 812.0, "serving_ms_min": 700.0, "serving_ms_max": 1_900.0, "send_ms": 812.0, "pull_ms": 400.0,
+                    "whole_ms": 650.0,
+                },
+                "rebuild": {
+                    "samples": 1, "serving_ms": 20_080.0, "whole_ms": 20_080.0, "gb_per_s": 0.5, "gb_per_s_min": 0.5, "gb_per_s_max": 0.5,
+                },
+            }),
             "bench-s11" => json!({
                 "seconds": 60, "rest_seconds": 20, "queues_per_topic": 10,
                 "idle": [{
@@ -471,6 +528,9 @@ mod tests {
             page.contains("| 50 000 | 12.5 | 40 000 | 50 000 | **0.80 (0.70–0.90)** | – | – | 210 | – |"),
             "{page}"
         );
+        assert!(page.contains("| kept | 812 (700–1900) | 812 | 400 | 0.65 | – | 5 |"), "{page}");
+        assert!(page.contains("| 20.08 | 0.50 | 1 |") && page.contains("page cache **not** dropped"), "{page}");
+        assert!(page.contains("1 replica, 10.0 GB of log each with 8 123 456 messages of 1024 bytes"), "{page}");
         assert!(
             page.contains("| 10 000 | leader | 68.2 | 53 | 0.85 | 90 | 0 |")
                 && page.contains("| larger follower | 66.5 |")
