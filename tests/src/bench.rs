@@ -1,5 +1,5 @@
-//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S6, many topics; S9,
-//! failover; S10, recovery; S11, idleness; S1 and S2 beside other brokers; and what a message costs as work grows.
+//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S6, many topics; S7, catching
+//! up; S9, failover; S10, recovery; S11, idleness; S1 and S2 beside other brokers; and what a message costs as work grows.
 
 mod backlog;
 mod growth;
@@ -9,6 +9,7 @@ mod s1;
 mod s10;
 mod s11;
 mod s6;
+mod s7;
 mod s9;
 
 use std::io::{BufRead, BufReader};
@@ -41,6 +42,8 @@ pub enum Scenario {
     S1(s1::Args),
     /// Sends to many topics, and to one, in turn.
     S6(s6::Args),
+    /// A backlog is read from its beginning while a producer goes on.
+    S7(s7::Args),
     /// The leader dies, or hangs: when a send succeeds again.
     S9(s9::Args),
     /// The group is killed with a long log: when it serves again, with its index and without.
@@ -61,6 +64,7 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
     match scenario {
         Scenario::S1(args) => s1::main(binary, args),
         Scenario::S6(args) => s6::main(binary, args),
+        Scenario::S7(args) => s7::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
         Scenario::S10(args) => s10::main(binary, args),
         Scenario::S11(args) => s11::main(binary, args),

@@ -80,6 +80,7 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "measure, beside the least that a replicated log could cost",
         usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
+                bench s7 [--gb GB] [--rate N] [--seconds S] [--batches N,N,…] [--consumers N] [--rounds N] [--leader-only] [--dir DIR] [--record] |\n       \
                 bench s9 [--rounds N] [--own-only] [--only kill|pause] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s10 [--gb GB] [--replicas N] [--rounds N] [--rebuilds N] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…] [--dir DIR] [--record] |\n       \
@@ -93,6 +94,14 @@ const TASKS: &[Task] = &[
                   --seconds S      measured in each run; 10 unless given\n  \
                   --durability f   f: an acknowledgement waits for a majority's disks; p: for a majority's page cache\n  \
                   --windows W,W    messages in flight; 1,64,1024 unless given\n  \
+                  s7               a backlog is read from its beginning while a producer goes on: how fast, and what that does to\n  \
+                  \x20                the producer; refused when the disk has no room\n  \
+                  --gb GB          log of each of three replicas; 3 unless given\n  \
+                  --rate N         sends a second; 2000 unless given\n  \
+                  --batches N,N    most messages of a pull; 32,256 unless given\n  \
+                  --consumers N    reading processes; 1 unless given\n  \
+                  --leader-only    pulls go to the leader, wherever answers send them\n  \
+                  --rounds N       how often; 3 unless given\n  \
                   s9               the leader is killed, and paused: when sends succeed again, of our own and the stock Java client\n  \
                   --rounds N       how often; 20 unless given\n  \
                   --own-only       without the stock client\n  \
@@ -121,7 +130,7 @@ const TASKS: &[Task] = &[
                   page             write the page that shows recorded figures with drawings, crates/timbermq/docs/performance.html\n  \
                   --out FILE       write it there instead\n  \
                   load, consume, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
-                  s1, s9, s10, growth and peers end with one JSON object.",
+                  s1, s7, s9, s10, growth and peers end with one JSON object.",
         run: bench::run,
     },
     Task {

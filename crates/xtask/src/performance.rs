@@ -40,6 +40,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     }
     let mut text = match name {
         "s6" => many_topics(&figures),
+        "s7" => catching_up(&figures),
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
@@ -106,6 +107,47 @@ fn takeovers(figures: &Value) -> String {
         number(&figures["acknowledged"]),
         number(&figures["lost"]),
         number(&figures["failed_sends"])
+    );
+    text
+}
+
+fn catching_up(figures: &Value) -> String {
+    let mut text = "| messages a pull | read beside the producer, MB/s | messages a second | read alone, MB/s | from followers, % | \
+                    CPU a message, µs: replicas | reader | the producer's p99, ms | undisturbed, ms | ratio |\n\
+                    |---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in array(&figures["batches"]) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | **{}** |",
+            row["batch"],
+            spread(row, "read_mb_per_s", 1.0, 0),
+            spread(row, "read_msgs_per_s", 1.0, 0),
+            spread(row, "alone_mb_per_s", 1.0, 0),
+            spread(row, "follower_part", 0.01, 0),
+            spread(row, "servers_cpu_us_per_msg", 1.0, 1),
+            spread(row, "client_cpu_us_per_msg", 1.0, 1),
+            spread(row, "p99_us", 1e3, 1),
+            spread(row, "undisturbed_p99_us", 1e3, 1),
+            spread(row, "p99_ratio", 1.0, 2),
+        );
+    }
+    let readers = match &figures["consumers"] {
+        one if *one == 1 => "1 reading process".to_owned(),
+        many => format!("{many} reading processes"),
+    };
+    let _ = writeln!(
+        text,
+        "\nMedians of {}, smallest and largest in parentheses; {} GB of log each, {}; {}; {} sends a second of {} bytes, measured \
+         for {} s undisturbed. {} errors.",
+        counted(&figures["rounds"], "round"),
+        log_gb(figures),
+        cache(figures),
+        readers,
+        number(&figures["rate"]),
+        figures["message_size"],
+        figures["seconds"],
+        errors(&figures["batches"]),
     );
     text
 }
@@ -368,7 +410,7 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let own = ["windows", "topics", "idle", "growth"].into_iter().flat_map(|name| array(&figures[name]));
+    let own = ["windows", "topics", "batches", "idle", "growth"].into_iter().flat_map(|name| array(&figures[name]));
     let rows: Vec<&Value> = own.chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
     match (medians().reduce(f64::min), medians().reduce(f64::max)) {
@@ -482,6 +524,15 @@ mod tests {
                     "kept": 0.8, "kept_min": 0.7, "kept_max": 0.9, "rss_mb": 210.4,
                 }],
             }),
+            "bench-s7" => json!({
+                "rounds": 3, "seconds": 10, "rate": 2_000, "consumers": 2, "message_size": 1024, "log_bytes": 3_010_000_000_u64,
+                "page_cache_dropped": true,
+                "batches": [{
+                    "batch": 32, "errors": 4, "read_mb_per_s": 301.4, "read_msgs_per_s": 250_000.0, "alone_mb_per_s": 400.0,
+                    "follower_part": 0.667, "servers_cpu_us_per_msg": 2.25, "p99_us": 3_000.0, "undisturbed_p99_us": 2_000.0,
+                    "p99_ratio": 1.5, "p99_ratio_min": 1.2, "p99_ratio_max": 1.8,
+                }],
+            }),
             "bench-s10" => json!({
                 "replicas": 1, "rounds": 5, "rebuilds": 1, "log_bytes": 10_040_000_000_u64, "messages": 8_123_456, "message_size": 1024,
                 "queues": 8, "page_cache_dropped": false, "missing": 0,
@@ -527,6 +578,14 @@ mod tests {
         assert!(
             page.contains("| 50 000 | 12.5 | 40 000 | 50 000 | **0.80 (0.70–0.90)** | – | – | 210 | – |"),
             "{page}"
+        );
+        assert!(
+            page.contains("| 32 | 301 | 250 000 | 400 | 67 | 2.2 | – | 3.0 | 2.0 | **1.50 (1.20–1.80)** |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("2 reading processes; 2000 sends a second")
+                && page.contains("3.0 GB of log each, page cache dropped")
         );
         assert!(page.contains("| kept | 812 (700–1900) | 812 | 400 | 0.65 | – | 5 |"), "{page}");
         assert!(page.contains("| 20.08 | 0.50 | 1 |") && page.contains("page cache **not** dropped"), "{page}");
