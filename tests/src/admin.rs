@@ -7,7 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use timbermq_bench::rocketmq;
 use timbermq_check::history::Found;
-use timbermq_client::{Client, ClientConfig, ClientError, MessageQueue, SendAck, SendRequest, TopicSettings};
+use timbermq_client::{
+    Client, ClientConfig, ClientError, Message, MessageQueue, PullStatus, RemotingCommand, RequestCode, SendAck,
+    SendRequest, TopicSettings,
+};
+use timbermq_remoting::header::SendMessageHeader;
 use tokio::runtime::Runtime;
 
 use crate::content;
@@ -123,7 +127,6 @@ impl Admin {
     }
 
     fn ask(&self, broker: &str, code: i32, fields: &[(&str, String)], limit: Duration) -> Result<serde_json::Value> {
-        use timbermq_client::{RemotingCommand, RequestCode};
         let mut request = RemotingCommand::request(RequestCode(code));
         for (name, value) in fields {
             request.ext.set(name, value);
@@ -168,6 +171,16 @@ impl Admin {
             .with_context(|| format!("{topic} has no queue {queue}"))
     }
 
+    /// The queues of a topic that may be read, by number.
+    ///
+    /// # Errors
+    /// Its route is not known.
+    pub fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>> {
+        let mut queues = self.run(self.client.read_queues(topic))?;
+        queues.sort_by_key(|queue| queue.queue_id);
+        Ok(queues)
+    }
+
     /// First offset of a queue and the one after its last.
     ///
     /// # Errors
@@ -187,6 +200,68 @@ impl Admin {
         let queue = self.queue(topic, queue)?;
         let result = self.run(self.client.pull(&queue, i64::try_from(offset)?, 1_000, None))?;
         Ok(result.messages.iter().map(content::found).collect())
+    }
+
+    /// The first message of a queue that the replica at `broker` has, whatever its role; `None` if it has none. Nobody else is
+    /// asked.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn first_at(&self, broker: &str, queue: &MessageQueue) -> Result<Option<Message>> {
+        let result = self.run(self.client.pull_at(broker, queue, 0, 1))?;
+        let result = match result.status {
+            PullStatus::OffsetMoved => self.run(self.client.pull_at(broker, queue, result.next, 1))?,
+            _ => result,
+        };
+        Ok(result.messages.into_iter().next())
+    }
+
+    /// Sends a message to a queue through the replica at `broker`, and through no other.
+    ///
+    /// # Errors
+    /// It is not acknowledged.
+    pub fn send_at(&self, broker: &str, queue: &MessageQueue, body: &[u8], timeout: Duration) -> Result<()> {
+        let header = SendMessageHeader {
+            producer_group: "harness".to_owned(),
+            topic: queue.topic.clone(),
+            default_topic: "TBW102".to_owned(),
+            default_topic_queue_nums: 4,
+            queue_id: queue.queue_id,
+            sys_flag: 0,
+            born_timestamp: 0,
+            flag: 0,
+            properties: String::new(),
+            reconsume_times: 0,
+            unit_mode: false,
+            batch: false,
+            max_reconsume_times: None,
+            broker_name: Some(queue.broker_name.clone()),
+        };
+        let mut request = RemotingCommand::request(RequestCode::SEND_MESSAGE_V2);
+        header.encode_for(RequestCode::SEND_MESSAGE_V2, &mut request.ext);
+        let answer = self.run(self.client.call(broker, request.with_body(body.to_vec()), timeout))?;
+        ensure!(answer.code == 0, "{broker} answered {} {:?}", answer.code, answer.remark);
+        Ok(())
+    }
+
+    /// The unique key of the message at `offset`; `None` if it has none.
+    ///
+    /// # Errors
+    /// No answer, or there is no message.
+    pub fn unique_key(&self, topic: &str, queue: u32, offset: u64) -> Result<Option<String>> {
+        let queue = self.queue(topic, queue)?;
+        let result = self.run(self.client.pull(&queue, i64::try_from(offset)?, 1, None))?;
+        let message = result.messages.first().with_context(|| format!("{queue:?} has no message at {offset}"))?;
+        Ok(message.unique_key().map(str::to_owned))
+    }
+
+    /// Queue and offset of the message with this unique key; `None` if it is not found.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn place_of(&self, topic: &str, unique_key: &str) -> Result<Option<(u32, u64)>> {
+        let found = self.run(self.client.query_by_unique_key(topic, unique_key))?;
+        found.map(|message| Ok((u32::try_from(message.queue_id)?, u64::try_from(message.queue_offset)?))).transpose()
     }
 
     /// Where a group stands; `None` when nothing is stored.

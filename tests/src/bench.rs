@@ -1,12 +1,15 @@
-//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S6, many topics; S9,
-//! failover; S11, idleness; S1 and S2 beside other brokers; and what a message costs as work grows.
+//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S6, many topics; S7, catching
+//! up; S9, failover; S10, recovery; S11, idleness; S1 and S2 beside other brokers; and what a message costs as work grows.
 
+mod backlog;
 mod growth;
 mod peers;
 mod product;
 mod s1;
+mod s10;
 mod s11;
 mod s6;
+mod s7;
 mod s9;
 
 use std::io::{BufRead, BufReader};
@@ -39,8 +42,12 @@ pub enum Scenario {
     S1(s1::Args),
     /// Sends to many topics, and to one, in turn.
     S6(s6::Args),
+    /// A backlog is read from its beginning while a producer goes on.
+    S7(s7::Args),
     /// The leader dies, or hangs: when a send succeeds again.
     S9(s9::Args),
+    /// The group is killed with a long log: when it serves again, with its index and without.
+    S10(s10::Args),
     /// Nothing happens: memory, CPU and writes.
     S11(s11::Args),
     /// Larger messages, more connections, more replicas: what a message costs.
@@ -57,7 +64,9 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
     match scenario {
         Scenario::S1(args) => s1::main(binary, args),
         Scenario::S6(args) => s6::main(binary, args),
+        Scenario::S7(args) => s7::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
+        Scenario::S10(args) => s10::main(binary, args),
         Scenario::S11(args) => s11::main(binary, args),
         Scenario::Growth(args) => growth::main(binary, args),
         Scenario::Peers(args) => peers::main(binary, args),
@@ -124,6 +133,14 @@ fn serving(binary: &Path, options: &Options) -> Result<(Cluster, Admin)> {
     let admin = Admin::new(&cluster.namesrv())?;
     admin.wait_for_leader(Duration::from_secs(30)).context("the group did not elect a first leader")?;
     Ok((cluster, admin))
+}
+
+/// Reads a number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("it must be a number above 0".to_owned()),
+    }
 }
 
 /// The directory of data and logs: the one that is asked for, else a temporary one, which goes away with the second value.

@@ -3,6 +3,7 @@
 //! * [`load`]: many messages in flight over a few connections, in a closed loop (a stated window) or an open one (a fixed
 //!   rate, latency from the moment a message was *due*).
 //! * [`rocketmq`]: the load's side of RocketMQ's protocol, for any broker that speaks it.
+//! * [`consume`]: a topic read from its beginning, many queues in flight, of any such broker.
 //! * [`skeleton`]: a leader, two followers and a majority, and nothing else: what the machine could do at best.
 //! * [`calibrate`]: round trips and syncs, to see whether two runs had the same machine.
 //! * [`report`]: the figures, under the OpenMessaging Benchmark's names; [`usage`]: what they cost; [`footprint`]: what one
@@ -15,6 +16,7 @@
 
 mod body;
 pub mod calibrate;
+pub mod consume;
 pub mod footprint;
 mod latency;
 pub mod load;

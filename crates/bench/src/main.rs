@@ -12,7 +12,7 @@ use timbermq_bench::load::{self, Endpoint, Pace, Run};
 use timbermq_bench::report::Subject;
 use timbermq_bench::skeleton::{self, Cluster, ReplicaArgs, Skeleton, Sync};
 use timbermq_bench::usage::Watched;
-use timbermq_bench::{calibrate, rocketmq};
+use timbermq_bench::{calibrate, consume, rocketmq};
 use timbermq_remoting::SerializeType;
 
 #[derive(Parser)]
@@ -26,6 +26,8 @@ struct Cli {
 enum Verb {
     /// Sends messages to a cluster and measures.
     Load(LoadArgs),
+    /// Reads a topic from its beginning to where it ends now, as fast as it comes, and measures.
+    Consume(ConsumeArgs),
     /// Starts a leader and two followers that do the least, and measures the same load with them.
     Skeleton(SkeletonArgs),
     /// Measures round trips over loopback and syncs.
@@ -131,6 +133,46 @@ struct LoadArgs {
     pace: PaceArgs,
 }
 
+#[derive(Args)]
+struct ConsumeArgs {
+    /// NameServers, host:port, separated by ';'.
+    #[arg(long, default_value = "127.0.0.1:9876")]
+    namesrv: String,
+    /// Topic.
+    #[arg(long, default_value = "bench")]
+    topic: String,
+    /// Queues that are read, by number; all unless given. A pull of each is in flight, all over one connection to a replica.
+    #[arg(long, value_delimiter = ',')]
+    queues: Vec<u32>,
+    /// Group that the pulls say they belong to; its offsets are neither read nor stored.
+    #[arg(long, default_value = "bench-consume")]
+    group: String,
+    /// Most messages of a pull; stock consumers ask for 32.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Most bytes of a pull, which brokers may heed; theirs unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_bytes: Option<u32>,
+    /// Reads from leaders alone, wherever their answers send it.
+    #[arg(long)]
+    leader_only: bool,
+    /// Longest time all of it may take.
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    time: Duration,
+    /// Longest wait for an answer.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    answer_max: Duration,
+    /// Process of a server, whose CPU and memory are measured; may be repeated.
+    #[arg(long = "pid", value_name = "PID")]
+    pids: Vec<u32>,
+    /// Who is measured, for the report.
+    #[arg(long, default_value = "unknown")]
+    system: String,
+    /// Prints one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum HeaderForm {
     /// As stock clients do.
@@ -186,6 +228,7 @@ impl From<SyncWord> for Sync {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Load(args) => load(&args),
+        Verb::Consume(args) => consume(&args),
         Verb::Skeleton(args) => skeleton(&args),
         Verb::Calibrate { dir, time } => calibrate::run(&dir, time).and_then(|told| say(&told.to_string())),
         Verb::SkeletonReplica(args) => {
@@ -204,7 +247,7 @@ fn main() -> ExitCode {
 
 fn load(args: &LoadArgs) -> Result<()> {
     let options = rocketmq::Options {
-        name_servers: args.namesrv.split([';', ',']).map(|server| server.trim().to_owned()).collect(),
+        name_servers: name_servers(&args.namesrv),
         topic: args.topic.clone(),
         topics: args.topics,
         queues: args.queues,
@@ -220,6 +263,28 @@ fn load(args: &LoadArgs) -> Result<()> {
     let subject = Subject { workload, system: args.system.clone(), size: args.pace.size };
     let run = run(rocketmq::RocketMq::open(options), args.pace.options(watched))?;
     tell(&run, &subject, &args.pace)
+}
+
+fn consume(args: &ConsumeArgs) -> Result<()> {
+    let options = consume::Options {
+        name_servers: name_servers(&args.namesrv),
+        topic: args.topic.clone(),
+        queues: args.queues.clone(),
+        group: args.group.clone(),
+        batch: args.batch,
+        batch_bytes: args.batch_bytes,
+        leader_only: args.leader_only,
+        time: args.time,
+        answer_max: args.answer_max,
+        watched: Watched { servers: args.pids.clone(), dir: None, client: None },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = runtime.block_on(consume::run(options))?;
+    say(&if args.json { run.to_json(&args.system).to_string() } else { run.to_text(&args.system) })
+}
+
+fn name_servers(list: &str) -> Vec<String> {
+    list.split([';', ',']).map(|server| server.trim().to_owned()).collect()
 }
 
 fn skeleton(args: &SkeletonArgs) -> Result<()> {

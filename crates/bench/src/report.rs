@@ -145,7 +145,7 @@ pub fn rounded(number: f64, parts: f64) -> Value {
     ((number * parts).round() / parts).into()
 }
 
-fn or_null(number: Option<f64>, parts: f64) -> Value {
+pub(crate) fn or_null(number: Option<f64>, parts: f64) -> Value {
     number.map_or(Value::Null, |number| rounded(number, parts))
 }
 

@@ -18,7 +18,7 @@ use crate::load::{Answer, Endpoint, Sender};
 use crate::prepared::{Particulars, PreparedSend, token_of};
 
 /// Longest wait for a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long new topics may take until NameServers tell their routes.
 const ROUTE_MAX: Duration = Duration::from_secs(60);
 /// Topics that are made side by side.

@@ -58,8 +58,10 @@ fn the_skeleton_stores_the_same_three_times_and_tells_its_figures() {
 
 #[test]
 fn nobody_there_is_an_error() {
-    let output = bench(&["load", "--namesrv", "127.0.0.1:1", "--time", "1s", "--json"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("error: asking for the route"));
-    assert!(output.stdout.is_empty());
+    for tool in ["load", "consume"] {
+        let output = bench(&[tool, "--namesrv", "127.0.0.1:1", "--time", "1s", "--json"]);
+        assert_eq!(output.status.code(), Some(1), "{tool}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("error: asking for the route"), "{tool}");
+        assert!(output.stdout.is_empty(), "{tool}");
+    }
 }

@@ -36,11 +36,10 @@ impl<V> Named<V> {
     where
         V: Default,
     {
-        // Nearly always it is there, and no name is cloned.
-        if !self.found.contains_key(name) {
-            self.insert(name.clone(), V::default());
-        }
-        self.found.get_mut(name).expect("it is there by now")
+        self.found.entry(name.clone()).or_insert_with(|| {
+            self.order.insert(name.clone());
+            V::default()
+        })
     }
 
     pub fn insert(&mut self, name: TopicName, value: V) {

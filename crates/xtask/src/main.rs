@@ -80,23 +80,39 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "measure, beside the least that a replicated log could cost",
         usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
+                bench s7 [--gb GB] [--rate N] [--seconds S] [--batches N,N,…] [--consumers N] [--rounds N] [--leader-only] [--dir DIR] [--record] |\n       \
                 bench s9 [--rounds N] [--own-only] [--only kill|pause] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
+                bench s10 [--gb GB] [--replicas N] [--rounds N] [--rebuilds N] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…] [--dir DIR] [--record] |\n       \
                 bench peers [--scenario s1|s2] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--dir DIR] [--record] |\n       \
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench page [--out FILE] |\n       \
-                bench load|skeleton|calibrate ARGS...",
+                bench load|consume|skeleton|calibrate ARGS...",
         details: "  s1               durable sends to three replicas, and the same load on the skeleton, A B A B\n  \
                   --pairs N        pairs of runs for each window; 5 unless given\n  \
                   --seconds S      measured in each run; 10 unless given\n  \
                   --durability f   f: an acknowledgement waits for a majority's disks; p: for a majority's page cache\n  \
                   --windows W,W    messages in flight; 1,64,1024 unless given\n  \
+                  s7               a backlog is read from its beginning while a producer goes on: how fast, and what that does to\n  \
+                  \x20                the producer; refused when the disk has no room\n  \
+                  --gb GB          log of each of three replicas; 3 unless given\n  \
+                  --rate N         sends a second; 2000 unless given\n  \
+                  --batches N,N    most messages of a pull; 32,256 unless given\n  \
+                  --consumers N    reading processes; 1 unless given\n  \
+                  --leader-only    pulls go to the leader, wherever answers send them\n  \
+                  --rounds N       how often; 3 unless given\n  \
                   s9               the leader is killed, and paused: when sends succeed again, of our own and the stock Java client\n  \
                   --rounds N       how often; 20 unless given\n  \
                   --own-only       without the stock client\n  \
                   --only kill      the leader is only killed, or only paused\n  \
                   --set KEY=VALUE  a setting of the replicas; of s1 and peers, too\n  \
+                  s10              the group is killed under load with a long log, and started again: when it serves, with its index and\n  \
+                  \x20                without; refused when the disk has no room\n  \
+                  --gb GB          log of each replica; 10 unless given\n  \
+                  --replicas N     1 unless given\n  \
+                  --rounds N       starts with the index; 5 unless given\n  \
+                  --rebuilds N     starts without it; 3 unless given\n  \
                   growth           what a message costs as bodies grow, and connections, and replicas; of the first, bytes in\n  \
                   \x20                flight are bounded, and what the limit of open files forbids is left out with the reason\n  \
                   peers            other brokers in the same run, A B A B; installed first. 5 s a run unless given\n  \
@@ -113,8 +129,8 @@ const TASKS: &[Task] = &[
                   --must-fail      succeed only when that is found too slow, and of the parts those that are\n  \
                   page             write the page that shows recorded figures with drawings, crates/timbermq/docs/performance.html\n  \
                   --out FILE       write it there instead\n  \
-                  load, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
-                  s1, s9, growth and peers end with one JSON object.",
+                  load, consume, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
+                  s1, s7, s9, s10, growth and peers end with one JSON object.",
         run: bench::run,
     },
     Task {

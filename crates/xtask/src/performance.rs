@@ -40,7 +40,9 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     }
     let mut text = match name {
         "s6" => many_topics(&figures),
+        "s7" => catching_up(&figures),
         "s9" => takeovers(&figures),
+        "s10" => recovery(&figures),
         "s11" => idle(&figures),
         "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
@@ -105,6 +107,92 @@ fn takeovers(figures: &Value) -> String {
         number(&figures["acknowledged"]),
         number(&figures["lost"]),
         number(&figures["failed_sends"])
+    );
+    text
+}
+
+fn catching_up(figures: &Value) -> String {
+    let mut text = "| messages a pull | read beside the producer, MB/s | messages a second | read alone, MB/s | from followers, % | \
+                    CPU a message, µs: replicas | reader | the producer's p99, ms | undisturbed, ms | ratio |\n\
+                    |---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in array(&figures["batches"]) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | **{}** |",
+            row["batch"],
+            spread(row, "read_mb_per_s", 1.0, 0),
+            spread(row, "read_msgs_per_s", 1.0, 0),
+            spread(row, "alone_mb_per_s", 1.0, 0),
+            spread(row, "follower_part", 0.01, 0),
+            spread(row, "servers_cpu_us_per_msg", 1.0, 1),
+            spread(row, "client_cpu_us_per_msg", 1.0, 1),
+            spread(row, "p99_us", 1e3, 1),
+            spread(row, "undisturbed_p99_us", 1e3, 1),
+            spread(row, "p99_ratio", 1.0, 2),
+        );
+    }
+    let readers = match &figures["consumers"] {
+        one if *one == 1 => "1 reading process".to_owned(),
+        many => format!("{many} reading processes"),
+    };
+    let _ = writeln!(
+        text,
+        "\nMedians of {}, smallest and largest in parentheses; {} GB of log each, {}; {}; {} sends a second of {} bytes, measured \
+         for {} s undisturbed. {} errors.",
+        counted(&figures["rounds"], "round"),
+        log_gb(figures),
+        cache(figures),
+        readers,
+        number(&figures["rate"]),
+        figures["message_size"],
+        figures["seconds"],
+        errors(&figures["batches"]),
+    );
+    text
+}
+
+/// GB of log that each replica has.
+fn log_gb(figures: &Value) -> String {
+    figures["log_bytes"].as_f64().map_or_else(|| NOTHING.to_owned(), |bytes| format!("{:.1}", bytes / 1e9))
+}
+
+/// Whether files were read from the disk.
+fn cache(figures: &Value) -> &'static str {
+    if figures["page_cache_dropped"] == true { "page cache dropped" } else { "page cache **not** dropped" }
+}
+
+fn recovery(figures: &Value) -> String {
+    let mut text =
+        "| index | until it serves, ms | until a send, ms | until the oldest message, ms | until all is applied, s | \
+                    GB of log a second | starts |\n|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for (index, name) in [("kept", "restart"), ("deleted", "rebuild")] {
+        let row = &figures[name];
+        if row["samples"].as_u64().is_some_and(|samples| samples > 0) {
+            let _ = writeln!(
+                text,
+                "| {index} | {} | {} | {} | {} | {} | {} |",
+                spread(row, "serving_ms", 1.0, 0),
+                spread(row, "send_ms", 1.0, 0),
+                spread(row, "pull_ms", 1.0, 0),
+                spread(row, "whole_ms", 1e3, 2),
+                spread(row, "gb_per_s", 1.0, 2),
+                row["samples"],
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n{}, {} GB of log each with {} messages of {} bytes in {} queues; {}. Medians, smallest and largest in parentheses. \
+         {} messages missing.",
+        counted(&figures["replicas"], "replica"),
+        log_gb(figures),
+        number(&figures["messages"]),
+        figures["message_size"],
+        figures["queues"],
+        cache(figures),
+        number(&figures["missing"]),
     );
     text
 }
@@ -322,7 +410,7 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let own = ["windows", "topics", "idle", "growth"].into_iter().flat_map(|name| array(&figures[name]));
+    let own = ["windows", "topics", "batches", "idle", "growth"].into_iter().flat_map(|name| array(&figures[name]));
     let rows: Vec<&Value> = own.chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
     match (medians().reduce(f64::min), medians().reduce(f64::max)) {
@@ -436,6 +524,26 @@ mod tests {
                     "kept": 0.8, "kept_min": 0.7, "kept_max": 0.9, "rss_mb": 210.4,
                 }],
             }),
+            "bench-s7" => json!({
+                "rounds": 3, "seconds": 10, "rate": 2_000, "consumers": 2, "message_size": 1024, "log_bytes": 3_010_000_000_u64,
+                "page_cache_dropped": true,
+                "batches": [{
+                    "batch": 32, "errors": 4, "read_mb_per_s": 301.4, "read_msgs_per_s": 250_000.0, "alone_mb_per_s": 400.0,
+                    "follower_part": 0.667, "servers_cpu_us_per_msg": 2.25, "p99_us": 3_000.0, "undisturbed_p99_us": 2_000.0,
+                    "p99_ratio": 1.5, "p99_ratio_min": 1.2, "p99_ratio_max": 1.8,
+                }],
+            }),
+            "bench-s10" => json!({
+                "replicas": 1, "rounds": 5, "rebuilds": 1, "log_bytes": 10_040_000_000_u64, "messages": 8_123_456, "message_size": 1024,
+                "queues": 8, "page_cache_dropped": false, "missing": 0,
+                "restart": {
+                    "samples": 5, "serving_ms": 812.0, "serving_ms_min": 700.0, "serving_ms_max": 1_900.0, "send_ms": 812.0, "pull_ms": 400.0,
+                    "whole_ms": 650.0,
+                },
+                "rebuild": {
+                    "samples": 1, "serving_ms": 20_080.0, "whole_ms": 20_080.0, "gb_per_s": 0.5, "gb_per_s_min": 0.5, "gb_per_s_max": 0.5,
+                },
+            }),
             "bench-s11" => json!({
                 "seconds": 60, "rest_seconds": 20, "queues_per_topic": 10,
                 "idle": [{
@@ -471,6 +579,17 @@ mod tests {
             page.contains("| 50 000 | 12.5 | 40 000 | 50 000 | **0.80 (0.70–0.90)** | – | – | 210 | – |"),
             "{page}"
         );
+        assert!(
+            page.contains("| 32 | 301 | 250 000 | 400 | 67 | 2.2 | – | 3.0 | 2.0 | **1.50 (1.20–1.80)** |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("2 reading processes; 2000 sends a second")
+                && page.contains("3.0 GB of log each, page cache dropped")
+        );
+        assert!(page.contains("| kept | 812 (700–1900) | 812 | 400 | 0.65 | – | 5 |"), "{page}");
+        assert!(page.contains("| 20.08 | 0.50 | 1 |") && page.contains("page cache **not** dropped"), "{page}");
+        assert!(page.contains("1 replica, 10.0 GB of log each with 8 123 456 messages of 1024 bytes"), "{page}");
         assert!(
             page.contains("| 10 000 | leader | 68.2 | 53 | 0.85 | 90 | 0 |")
                 && page.contains("| larger follower | 66.5 |")

@@ -45,7 +45,9 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     let plots = match name {
         "s1-f" | "s1-p" => sends(&figures),
         "s6" => many_topics(&figures),
+        "s7" => catching_up(&figures),
         "s9" => takeovers(&figures),
+        "s10" => recovery(&figures),
         "s11" => idle(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
         "growth" => growth(&figures),
@@ -141,6 +143,50 @@ fn idle(figures: &Value) -> String {
         of_each("Pages dirtied", "kB a minute", "dirtied_kb_per_min"),
     ];
     plots.iter().map(Bars::draw).collect()
+}
+
+fn catching_up(figures: &Value) -> String {
+    let bars = |title: &str, axis, series: [&str; 2], names: [&str; 2], unit: f64| Bars {
+        title: title.to_owned(),
+        axis,
+        series: series.map(str::to_owned).into(),
+        groups: array(&figures["batches"])
+            .map(|row| {
+                let bars = names.map(|name| Range::of(row, name, unit));
+                (format!("{} messages a pull", row["batch"]), bars.into_iter().enumerate().collect())
+            })
+            .collect(),
+        ..Bars::default()
+    };
+    let plots = [
+        bars("The backlog is read", "MB/s", ["beside the producer", "alone"], ["read_mb_per_s", "alone_mb_per_s"], 1.0),
+        bars("The producer's p99", "ms", ["while it is read", "undisturbed"], ["p99_us", "undisturbed_p99_us"], 1e3),
+    ];
+    plots.iter().map(Bars::draw).collect()
+}
+
+fn recovery(figures: &Value) -> String {
+    let bars = |title: &str, axis, name: &str, kinds: &[(&str, &str)]| Bars {
+        title: title.to_owned(),
+        axis,
+        series: vec![OURS.to_owned()],
+        groups: kinds
+            .iter()
+            .map(|(kind, row)| ((*kind).to_owned(), vec![(0, Range::of(&figures[*row], name, 1.0))]))
+            .collect(),
+        ..Bars::default()
+    };
+    let kept = [("index kept", "restart")];
+    let deleted = [("index deleted", "rebuild")];
+    let plots = [
+        bars("From the start to the first send and pull", "ms", "serving_ms", &kept),
+        bars("The index is made anew", "GB of log a second", "gb_per_s", &deleted),
+    ];
+    plots
+        .iter()
+        .filter(|bars| bars.groups.iter().any(|(_, bars)| bars.iter().any(|bar| bar.1.is_some())))
+        .map(Bars::draw)
+        .collect()
 }
 
 fn takeovers(figures: &Value) -> String {
@@ -317,7 +363,13 @@ mod tests {
         }
         assert!(page.contains("&lt;script&gt;x&lt;/script&gt;") && page.contains("<code>a=&lt;b&gt;</code>"));
         assert!(page.contains("&#39;&lt;other&gt;&#39;, promises less"));
-        for drawing in [">one topic<", ">larger follower<", ">CPU a message, larger messages<"] {
+        for drawing in [
+            ">one topic<",
+            ">larger follower<",
+            ">index deleted<",
+            ">beside the producer<",
+            ">CPU a message, larger messages<",
+        ] {
             assert!(page.contains(drawing), "{drawing}");
         }
         for tag in ["header", "section", "figure", "svg", "g", "table", "details", "div", "p", "ul", "li"] {
