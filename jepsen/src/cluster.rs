@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use timbermq_check::history::{Action, ExitCause};
+use timbermq_tests::hub::Weather;
+use timbermq_tests::namespace::{Link, Machine, Network};
 
 use crate::disk::Disk;
-use crate::hub::Weather;
 use crate::load::Target;
-use crate::namespace::{Link, Machine, Network};
 use crate::nemesis::{Flipped, RIGHT};
 use crate::process::{Process, Program};
 use crate::recorder::Recorder;

@@ -10,8 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-
-use crate::sandbox::{has_program, run};
+use timbermq_tests::sandbox::{has_program, run};
 
 /// Bytes of an image. It is sparse.
 const BYTES: u64 = 768 << 20;

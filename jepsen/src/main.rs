@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use timbermq_check::history::Reader;
 use timbermq_check::{Id, Verdict};
 use timbermq_jepsen::record::{self, Finished, Options};
-use timbermq_jepsen::{attach, cluster, compare, nemesis, run, sandbox, suite, system, workload};
+use timbermq_jepsen::{attach, cluster, compare, nemesis, run, suite, system, workload};
+use timbermq_tests::sandbox;
 
 #[derive(Parser)]
 #[command(
@@ -297,7 +298,12 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 }
                 let ended = sandbox::enter(&arguments);
                 cluster::remove_data(&options.dir);
-                return ended;
+                return Ok(match ended?.code() {
+                    Some(0) => ExitCode::SUCCESS,
+                    Some(1) => ExitCode::from(1),
+                    // Whatever else happened in there, it was no verdict.
+                    _ => ExitCode::from(2),
+                });
             }
             sandbox::tie_to_parent();
             conclude(&run::run(&options)?, args.json)

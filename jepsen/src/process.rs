@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::namespace::command_on;
+use timbermq_tests::namespace::command_on;
 
 /// The exit code of a Java program that has done what it does before it ends because of SIGTERM.
 const ENDED_BY_TERM: i32 = 128 + 15;

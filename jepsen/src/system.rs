@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use timbermq_client::RemotingCommand;
+use timbermq_tests::namespace::Machine;
 
 use crate::cluster::{Settings, Status};
-use crate::namespace::Machine;
 
 pub use apache::version as apache_version;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// The product, or why nothing can be run.
 fn product() -> Result<PathBuf, String> {
-    if let Some(why) = timbermq_jepsen::sandbox::missing() {
+    if let Some(why) = timbermq_tests::sandbox::missing() {
         return Err(why);
     }
     let binary = std::env::var_os("TIMBERMQ_BIN").ok_or("TIMBERMQ_BIN names no product")?;

@@ -1,5 +1,6 @@
-//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S6, many topics; S7, catching
-//! up; S9, failover; S10, recovery; S11, idleness; S1 and S2 beside other brokers; and what a message costs as work grows.
+//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S5, the same at fixed rates;
+//! S6, many topics; S7, catching up; S9, failover; S10, recovery; S11, idleness; S1, S2 and S5 beside other brokers; and what
+//! a message costs as work grows.
 
 mod backlog;
 mod growth;
@@ -8,6 +9,7 @@ mod product;
 mod s1;
 mod s10;
 mod s11;
+mod s5;
 mod s6;
 mod s7;
 mod s9;
@@ -34,17 +36,21 @@ const WARMUP: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(120);
 /// Pause after a run: what is still being written must not be another's burden.
 const SETTLE: Duration = Duration::from_secs(1);
+/// A fixed rate is kept when at least this part of it is acknowledged.
+const KEPT: f64 = 0.98;
 
 /// What can be measured.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Scenario {
     /// Durable sends to three replicas, and the same load on the skeleton, in turn.
     S1(s1::Args),
+    /// Durable sends at fixed rates to 16 queues, and the same on the skeleton, in turn: latency.
+    S5(s5::Args),
     /// Sends to many topics, and to one, in turn.
     S6(s6::Args),
     /// A backlog is read from its beginning while a producer goes on.
     S7(s7::Args),
-    /// The leader dies, or hangs: when a send succeeds again.
+    /// The leader dies, hangs, or is cut off: when a send succeeds again.
     S9(s9::Args),
     /// The group is killed with a long log: when it serves again, with its index and without.
     S10(s10::Args),
@@ -63,6 +69,7 @@ pub enum Scenario {
 pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
     match scenario {
         Scenario::S1(args) => s1::main(binary, args),
+        Scenario::S5(args) => s5::main(binary, args),
         Scenario::S6(args) => s6::main(binary, args),
         Scenario::S7(args) => s7::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
@@ -204,14 +211,49 @@ fn load(bench: &Path, namesrv: &str, topic: &str, pids: &[u32]) -> Command {
 /// Runs a load, on a broker or on the skeleton. Its figures; something was acknowledged.
 fn paced(command: &mut Command, pace: &Pace, slack: Duration) -> Result<Value> {
     let Pace { window, connections, size, warmup, time } = pace;
+    command.args(["--window", &window.to_string()]);
+    sending(command, *connections, *size, *warmup, *time, slack)
+}
+
+/// How a run in an open loop is made.
+struct Rated {
+    /// Messages a second, over all connections.
+    rate: u64,
+    connections: usize,
+    /// Bytes of a body.
+    size: usize,
+    warmup: Duration,
+    time: Duration,
+}
+
+/// Runs a load at a fixed rate, on a broker or on the skeleton. Its figures; something was acknowledged.
+fn rated(command: &mut Command, pace: &Rated, slack: Duration) -> Result<Value> {
+    let Rated { rate, connections, size, warmup, time } = pace;
+    command.args(["--rate", &rate.to_string()]);
+    sending(command, *connections, *size, *warmup, *time, slack)
+}
+
+/// Whether a run at a fixed rate kept it. One that did not has a queue that grew, and latencies that are the queue's.
+#[allow(clippy::cast_precision_loss)] // messages a second
+fn is_kept(run: &Value, rate: u64) -> bool {
+    run["publishRate"].as_f64().is_some_and(|achieved| achieved >= KEPT * rate as f64)
+}
+
+fn sending(
+    command: &mut Command,
+    connections: usize,
+    size: usize,
+    warmup: Duration,
+    time: Duration,
+    slack: Duration,
+) -> Result<Value> {
     command
         .arg("--json")
-        .args(["--window", &window.to_string()])
         .args(["--connections", &connections.to_string()])
         .args(["--size", &size.to_string()])
         .args(["--warmup", &format!("{}ms", warmup.as_millis())])
         .args(["--time", &format!("{}ms", time.as_millis())]);
-    let figures = measured(command, *warmup + *time + slack)?;
+    let figures = measured(command, warmup + time + slack)?;
     ensure!(figures["publishRate"].as_f64().is_some_and(|rate| rate > 0.0), "nothing was acknowledged: {figures}");
     Ok(figures)
 }

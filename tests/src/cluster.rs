@@ -1,6 +1,7 @@
-//! A NameServer and the replicas of one broker group as real processes on loopback.
+//! A NameServer and the replicas of one broker group as real processes, on loopback or on machines of a sandbox's network.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,11 +10,15 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use timbermq_host::testing::free_ports;
 
+use crate::namespace::{self, Machine};
+
 /// One process of the cluster.
 struct Process {
     name: String,
     args: Vec<String>,
     log: PathBuf,
+    /// The machine it runs on, if not beside whoever starts it.
+    machine: Option<String>,
     child: Option<Child>,
 }
 
@@ -30,13 +35,25 @@ pub struct Options {
     pub plant: Option<String>,
     /// NameServers to register with beside the cluster's own.
     pub more_namesrv: Vec<String>,
+    /// A machine for each replica; the NameServer is then where clients are. Without any, all are on loopback.
+    pub machines: Vec<Machine>,
 }
 
 impl Options {
     /// Three replicas with their data in `dir`.
     #[must_use]
     pub fn in_dir(dir: PathBuf) -> Self {
-        Self { dir, replicas: 3, settings: Vec::new(), plant: None, more_namesrv: Vec::new() }
+        Self { dir, replicas: 3, settings: Vec::new(), plant: None, more_namesrv: Vec::new(), machines: Vec::new() }
+    }
+
+    /// Where the NameServer listens.
+    fn namesrv_host(&self) -> Ipv4Addr {
+        if self.machines.is_empty() { Ipv4Addr::LOCALHOST } else { namespace::CLIENTS }
+    }
+
+    /// Where replica `i` listens.
+    fn host(&self, i: usize) -> Ipv4Addr {
+        self.machines.get(i).map_or(Ipv4Addr::LOCALHOST, |machine| machine.ip)
     }
 }
 
@@ -51,7 +68,7 @@ pub struct Cluster {
     dir: PathBuf,
     plant: Option<String>,
     namesrv: Process,
-    namesrv_port: u16,
+    namesrv_addr: String,
     replicas: Vec<Process>,
     /// Broker address of each replica.
     pub brokers: Vec<String>,
@@ -64,24 +81,26 @@ impl Cluster {
     /// No free ports, or a process that cannot be started.
     pub fn start(binary: &Path, options: &Options) -> Result<Self> {
         std::fs::create_dir_all(&options.dir)?;
-        let namesrv_port = free_ports(1);
+        let namesrv_addr = format!("{}:{}", options.namesrv_host(), free_ports(1));
         let mut bases = Vec::new();
         for _ in 0..options.replicas {
             // Old clients use the port two below the broker's.
             bases.push(free_ports(4) + 2);
         }
-        let brokers: Vec<String> = bases.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let on = |i: usize, port: u16| format!("{}:{port}", options.host(i));
+        let brokers: Vec<String> = bases.iter().enumerate().map(|(i, port)| on(i, *port)).collect();
         let members: Vec<String> = bases
             .iter()
             .enumerate()
-            .map(|(i, port)| format!("{}@127.0.0.1:{}/127.0.0.1:{port}", i + 1, port + 1))
+            .map(|(i, port)| format!("{}@{}/{}", i + 1, on(i, port + 1), on(i, *port)))
             .collect();
-        let mut namesrv = vec![format!("127.0.0.1:{namesrv_port}")];
+        let mut namesrv = vec![namesrv_addr.clone()];
         namesrv.extend(options.more_namesrv.iter().cloned());
         let own_namesrv = Process {
             name: "namesrv".into(),
-            args: vec!["namesrv".into(), "--set".into(), format!("namesrv.listen=127.0.0.1:{namesrv_port}")],
+            args: vec!["namesrv".into(), "--set".into(), format!("namesrv.listen={namesrv_addr}")],
             log: options.dir.join("namesrv.log"),
+            machine: None,
             child: None,
         };
         let replicas = bases
@@ -93,9 +112,9 @@ impl Cluster {
                     format!("node.id={}", i + 1),
                     format!("node.data_dir={}", data_dir(&options.dir, i).display()),
                     format!("namesrv.addresses={}", namesrv.join(",")),
-                    format!("listen.broker=127.0.0.1:{port}"),
-                    format!("listen.vip=127.0.0.1:{}", port - 2),
-                    format!("listen.peer=127.0.0.1:{}", port + 1),
+                    format!("listen.broker={}", on(i, *port)),
+                    format!("listen.vip={}", on(i, port - 2)),
+                    format!("listen.peer={}", on(i, port + 1)),
                     "log.segment_bytes=64MiB".into(),
                     // The disk of the machine that runs the tests may be nearly full already.
                     "retention.disk_watermark=100%".into(),
@@ -109,6 +128,7 @@ impl Cluster {
                     name: format!("replica-{}", i + 1),
                     args,
                     log: options.dir.join(format!("replica-{}.log", i + 1)),
+                    machine: options.machines.get(i).map(|machine| machine.name.clone()),
                     child: None,
                 }
             })
@@ -118,7 +138,7 @@ impl Cluster {
             dir: options.dir.clone(),
             plant: options.plant.clone(),
             namesrv: own_namesrv,
-            namesrv_port,
+            namesrv_addr,
             replicas,
             brokers,
         };
@@ -132,7 +152,7 @@ impl Cluster {
     /// Address of the NameServer.
     #[must_use]
     pub fn namesrv(&self) -> String {
-        format!("127.0.0.1:{}", self.namesrv_port)
+        self.namesrv_addr.clone()
     }
 
     /// How many replicas there are.
@@ -282,7 +302,10 @@ pub fn ended_within(child: &mut Child, limit: Duration) -> Result<bool> {
 
 fn spawn(binary: &Path, plant: Option<&str>, process: &mut Process) -> Result<()> {
     let log = File::options().create(true).append(true).open(&process.log)?;
-    let mut command = Command::new(binary);
+    let mut command = match &process.machine {
+        Some(machine) => namespace::command_on(machine, binary.as_os_str()),
+        None => Command::new(binary),
+    };
     command.args(&process.args).env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIMBERMQ_")) {
         command.env_remove(name);

@@ -59,6 +59,11 @@ pub(crate) struct Ask<'a> {
     pub(crate) accept: &'a [ResponseCode],
 }
 
+/// How often a leader that the route does not name is looked for after an answer.
+const SEARCHES: usize = 10;
+/// Pause before each time.
+const SEARCH_PAUSE: Duration = Duration::from_millis(200);
+
 /// Ext field that says which broker name a request is for.
 pub(crate) const BROKER_NAME: &str = "bname";
 
@@ -296,7 +301,10 @@ impl Client {
             for addr in &addrs {
                 let Some(left) = self.left_until(deadline) else { return Err(last) };
                 match self.ask(addr, request.clone(), left.min(attempt_max), accept).await {
-                    Ok(answered) => return Ok(answered),
+                    Ok(answered) => {
+                        self.look_for_leader(topic, broker_name);
+                        return Ok(answered);
+                    }
                     Err(error) if error.is_unknown() && repeat == Repeat::Never => {
                         self.refresh_group_in_background(topic);
                         return Err(error);
@@ -352,6 +360,29 @@ impl Client {
         self.shared.env.spawn("client.refresh_route", async move {
             // A failure shows again, and with a reader, at the next operation.
             let _ = client.refresh_group(topic.as_deref()).await;
+        });
+    }
+
+    /// A route that was fetched while there was no leader names followers only. One of them has just passed a request on, and
+    /// would for as long as the route is young, until the leader fails and the follower is taken for silent: so the leader is
+    /// looked for, for a while.
+    fn look_for_leader(&self, topic: Option<&str>, broker_name: &str) {
+        if !self.shared.routes.begin_search(broker_name) {
+            return;
+        }
+        let client = self.clone();
+        let (topic, broker_name) = (topic.map(str::to_owned), broker_name.to_owned());
+        self.shared.env.spawn("client.look_for_leader", async move {
+            let routes = &client.shared.routes;
+            for _ in 0..SEARCHES {
+                client.shared.env.sleep(SEARCH_PAUSE).await;
+                let _ = client.refresh_group(topic.as_deref()).await;
+                if routes.has_leader(&broker_name) {
+                    break;
+                }
+            }
+            // If it is still not there, the next answer of a follower begins anew.
+            routes.end_search(&broker_name);
         });
     }
 

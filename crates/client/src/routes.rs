@@ -1,11 +1,14 @@
 //! What the client knows about topics and broker groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use timbermq_remoting::body::{BrokerData, ClusterInfo, MessageQueue, QueueData, TopicRouteData};
 use timbermq_remoting::header::group_of_entrance;
 use timbermq_types::{Mono, perm};
+
+/// The id by which a leader is known.
+const LEADER: i64 = 0;
 
 /// Routes by topic, addresses by broker name.
 pub(crate) struct Routes {
@@ -17,6 +20,8 @@ pub(crate) struct Routes {
 struct State {
     topics: BTreeMap<String, (Mono, Arc<TopicRouteData>)>,
     groups: BTreeMap<String, BTreeMap<i64, String>>,
+    /// Groups whose leader is being looked for.
+    sought: BTreeSet<String>,
 }
 
 impl Routes {
@@ -48,6 +53,23 @@ impl Routes {
         // A cluster's table is complete: what is not in it is gone.
         state.groups.clear();
         put_groups(&mut state, cluster.broker_addr_table.values());
+    }
+
+    /// Whether a broker group's leader is known.
+    pub(crate) fn has_leader(&self, broker_name: &str) -> bool {
+        self.lock().groups.get(broker_name).is_some_and(|addrs| addrs.contains_key(&LEADER))
+    }
+
+    /// Whether to begin to look for the leader of a broker group: it is not known, and nobody is at it.
+    pub(crate) fn begin_search(&self, broker_name: &str) -> bool {
+        let mut state = self.lock();
+        let is_leaderless = state.groups.get(broker_name).is_some_and(|addrs| !addrs.contains_key(&LEADER));
+        is_leaderless && state.sought.insert(broker_name.to_owned())
+    }
+
+    /// Nobody is at it any more.
+    pub(crate) fn end_search(&self, broker_name: &str) {
+        self.lock().sought.remove(broker_name);
     }
 
     /// The addresses of a broker group, the leader first.

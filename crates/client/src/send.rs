@@ -152,9 +152,12 @@ impl Client {
                 return Err(if error.is_unknown() { error } else { unknown.unwrap_or(error) });
             }
             if let ClientError::Unknown { code, addr, .. } = &error {
-                // One that closes the connection may be back, or lead still; only one that lets time run out hangs.
-                let hangs = code.is_none() && self.now().since(began) >= limit;
-                silent = hangs.then(|| addr.clone());
+                // One that closes the connection may be back, or lead still; only one that lets time run out hangs. It is
+                // asked last from then on: what another replica answers says nothing of it, and the NameServer may not have
+                // heard of its successor yet.
+                if code.is_none() && self.now().since(began) >= limit {
+                    silent = Some(addr.clone());
+                }
                 unknown = Some(error);
             }
             attempt_max = later_max;

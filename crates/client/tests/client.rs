@@ -394,6 +394,64 @@ async fn a_resend_begins_with_another_replica_than_the_one_that_said_nothing() {
 }
 
 #[tokio::test]
+async fn a_replica_that_said_nothing_is_not_asked_again_because_another_one_did_not_know() {
+    let env = timbermq_host::env();
+    let mut held = Vec::new();
+    // Who led is cut off, the NameServer names it still, and a follower tells first that nobody knows.
+    let (hangs, hanging) = node(&env, move |_, _, responder| held.push(responder)).await;
+    let mut asked = 0;
+    let (other, follower) = node(&env, move |_, request, responder| {
+        asked += 1;
+        if asked == 1 {
+            return responder.refuse(ResponseCode::SYSTEM_ERROR, "the outcome is unknown");
+        }
+        acknowledge(request, responder);
+    })
+    .await;
+    let (client, _) = cluster(&env, &[&hanging, &follower]).await;
+    let ack = client.send_with_retry(SendRequest { timeout: Duration::from_secs(8), ..message() }).await.unwrap();
+    assert_eq!(ack.addr, follower.addrs()[0].to_string());
+    assert_eq!((hangs.sends().len(), other.sends().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_leader_that_the_route_did_not_name_is_looked_for() {
+    let env = timbermq_host::env();
+    let (_, follower) = node(&env, store).await;
+    let (_, leader) = node(&env, store).await;
+    let addr = |server: &Server| server.addrs()[0].to_string();
+    let (follower_addr, leader_addr) = (addr(&follower), addr(&leader));
+    let addrs = [(0, leader_addr.clone()), (2, follower_addr.clone())];
+    let mut asked = 0;
+    // The route is fetched in the middle of a takeover.
+    let (name_server, server) = node(&env, move |_, _, responder| {
+        asked += 1;
+        let known = addrs.iter().filter(|(id, _)| asked > 2 || *id != 0).cloned().collect();
+        let broker = BrokerData { broker_name: "b".into(), broker_addrs: known, ..BrokerData::default() };
+        let queues = QueueData { broker_name: "b".into(), perm: 6, write_queue_nums: 1, ..QueueData::default() };
+        let route =
+            TopicRouteData { broker_datas: vec![broker], queue_datas: vec![queues], ..TopicRouteData::default() };
+        let response = responder.response(ResponseCode::SUCCESS).with_body(route.to_json());
+        responder.send(response);
+    })
+    .await;
+    let config = ClientConfig { name_servers: vec![addr(&server)], timeout: LONG, ..ClientConfig::default() };
+    let client = Client::new(&env, config);
+    assert_eq!(client.send(message()).await.unwrap().addr, follower_addr);
+    // Many answers of followers are one search.
+    let found = async {
+        while client.send(message()).await.unwrap().addr != leader_addr {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, found).await.expect("the leader is found");
+    assert_eq!(name_server.count(RequestCode::GET_ROUTEINFO_BY_TOPIC), 3);
+    client.send(message()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(name_server.count(RequestCode::GET_ROUTEINFO_BY_TOPIC), 3, "nobody looks for what is known");
+}
+
+#[tokio::test]
 async fn a_query_without_a_group_to_ask_is_no_empty_answer() {
     let env = timbermq_host::env();
     let (node, server) = node(&env, answers(ResponseCode::QUERY_NOT_FOUND)).await;

@@ -80,11 +80,14 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "measure, beside the least that a replicated log could cost",
         usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
+                bench s5 [--rates R,R,…] [--pairs N] [--seconds S] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
+                bench s6 [--topics N,N,…] [--pairs N] [--seconds S] [--window N] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s7 [--gb GB] [--rate N] [--seconds S] [--batches N,N,…] [--consumers N] [--rounds N] [--leader-only] [--dir DIR] [--record] |\n       \
-                bench s9 [--rounds N] [--own-only] [--only kill|pause] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
+                bench s9 [--rounds N] [--own-only] [--only kill|pause|cut] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s10 [--gb GB] [--replicas N] [--rounds N] [--rebuilds N] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
+                bench s11 [--queues N,N,…] [--queues-per-topic N] [--seconds S] [--rest S] [--dir DIR] [--record] |\n       \
                 bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…] [--dir DIR] [--record] |\n       \
-                bench peers [--scenario s1|s2] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--dir DIR] [--record] |\n       \
+                bench peers [--scenario s1|s2|s5] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--rate R] [--dir DIR] [--record] |\n       \
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench page [--out FILE] |\n       \

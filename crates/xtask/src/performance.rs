@@ -39,6 +39,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         return MISSING.to_owned();
     }
     let mut text = match name {
+        "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
         "s9" => takeovers(&figures),
@@ -46,6 +47,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s11" => idle(&figures),
         "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
+        "peers-s5" => latency_beside_peers(&figures),
         _ => sends(&figures),
     };
     text.push_str(&circumstances(&figures));
@@ -81,6 +83,53 @@ fn sends(figures: &Value) -> String {
     text
 }
 
+fn rated(figures: &Value) -> String {
+    let mut text = "| messages a second | p50, ms | p99, ms | p99.9, ms | max, ms | sent late by, ms (p99) | CPU a message, µs | \
+                    skeleton: p50, ms | p99, ms | CPU a message, µs | p50 beside the skeleton's | p99 beside the skeleton's |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    let mut late = String::new();
+    for row in array(&figures["rates"]) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | **{}** | **{}** |",
+            number(&row["rate"]),
+            spread(row, "p50_us", 1e3, 2),
+            spread(row, "p99_us", 1e3, 2),
+            spread(row, "p999_us", 1e3, 1),
+            spread(row, "max_us", 1e3, 1),
+            spread(row, "delay_p99_us", 1e3, 2),
+            spread(row, "cpu_us_per_msg", 1.0, 1),
+            spread(row, "skeleton_p50_us", 1e3, 2),
+            spread(row, "skeleton_p99_us", 1e3, 2),
+            spread(row, "skeleton_cpu_us_per_msg", 1.0, 1),
+            spread(row, "p50_ratio", 1.0, 2),
+            spread(row, "p99_ratio", 1.0, 2),
+        );
+        if row["pairs_kept"] != row["pairs"] {
+            let _ = writeln!(
+                late,
+                "\n{} a second were not kept in {} of {} runs, by the skeleton in {}: those pairs have no ratio.",
+                number(&row["rate"]),
+                row["not_kept"],
+                row["pairs"],
+                row["skeleton_not_kept"]
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n{}; {} queues, {} bytes a body, {}. {} errors.",
+        medians_of(figures, &pairs(figures)),
+        figures["queues"],
+        figures["message_size"],
+        counted(&figures["connections"], "connection"),
+        errors(&figures["rates"]),
+    );
+    text.push_str(&late);
+    text
+}
+
 fn takeovers(figures: &Value) -> String {
     let mut text =
         "| fault | client | median, ms | min, ms | max, ms | samples |\n|---|---|---|---|---|---|\n".to_owned();
@@ -97,6 +146,22 @@ fn takeovers(figures: &Value) -> String {
                 cell("samples")
             );
         }
+    }
+    let mut group = String::new();
+    for (fault, name) in [("killed", "kill"), ("stopped", "pause"), ("cut off", "cut")] {
+        let seen = &figures["takeover"][name];
+        let [elected, told] = ["elected_ms", "told_ms"].map(|moment| &seen[moment]);
+        if let (Some(_), Some(_)) = (elected["median"].as_u64(), told["median"].as_u64()) {
+            let times = |row: &Value| format!("{} ({}–{})", row["median"], row["min"], row["max"]);
+            let _ = writeln!(group, "| {fault} | {} | {} |", times(elected), times(told));
+        }
+    }
+    if !group.is_empty() {
+        let _ = write!(
+            text,
+            "\nWhat happened in the group meanwhile, seen every 10 ms:\n\n\
+             | leader | another one leads after, ms | the NameServer says so after, ms |\n|---|---|---|\n{group}"
+        );
     }
     if let Some(why) = figures["cut_why"].as_str() {
         let _ = writeln!(text, "\nA leader that is cut off was not measured: {why}.");
@@ -310,11 +375,6 @@ fn beside_peers(figures: &Value) -> String {
         let name = peer["name"].as_str().unwrap_or("?");
         let equal = if peer["equal_durability"] == true { "" } else { " (not equal)" };
         for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
-            let cpu = |whose: &str| {
-                let one = |who: &str| row[format!("{whose}{who}_cpu_us_per_msg")].as_f64();
-                let show = |us: Option<f64>| us.map_or_else(|| NOTHING.to_owned(), |us| format!("{us:.0}"));
-                format!("{} + {}", show(one("servers")), show(one("client")))
-            };
             let _ = writeln!(
                 text,
                 "| {name} | {} | *{}*{equal} | {} | {} | {} | {} | {} | {} | {} | {} |",
@@ -324,8 +384,8 @@ fn beside_peers(figures: &Value) -> String {
                 spread(row, "timbermq_msgs_per_s", 1.0, 0),
                 spread(row, "msgs_per_s", 1.0, 0),
                 ratio(row),
-                cpu("timbermq_"),
-                cpu(""),
+                cpu(row, "timbermq_"),
+                cpu(row, ""),
                 number(&row["timbermq_rss_mb"]),
                 number(&row["rss_mb"]),
             );
@@ -365,6 +425,60 @@ fn beside_peers(figures: &Value) -> String {
         }
     }
     text
+}
+
+fn latency_beside_peers(figures: &Value) -> String {
+    let mut text = "| peer | version | p50, ms: TimberMQ | peer | p99, ms: TimberMQ | peer | p99, TimberMQ ÷ peer | \
+                    CPU a message, µs, servers + client: TimberMQ | peer |\n|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    let mut notes = String::new();
+    for peer in array(&figures["peers"]) {
+        let name = peer["name"].as_str().unwrap_or("?");
+        for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
+            let [ours, theirs] = ["timbermq_", ""].map(|whose| cpu(row, whose));
+            let _ = writeln!(
+                text,
+                "| {name} | {} | {} | {} | {} | {} | **{}** | {ours} | {theirs} |",
+                peer["version"].as_str().unwrap_or("?"),
+                spread(row, "timbermq_p50_us", 1e3, 2),
+                spread(row, "p50_us", 1e3, 2),
+                spread(row, "timbermq_p99_us", 1e3, 2),
+                spread(row, "p99_us", 1e3, 2),
+                spread(row, "p99_ratio", 1.0, 2),
+            );
+            if row["pairs_kept"] != row["pairs"] {
+                let (ours, theirs, pairs) = (&row["timbermq_not_kept"], &row["not_kept"], &row["pairs"]);
+                let _ = writeln!(
+                    notes,
+                    "* {name}: TimberMQ did not keep the rate in {ours} of {pairs} runs, the peer in {theirs}; those pairs have no ratio."
+                );
+            }
+        }
+        if let Some(reason) = peer["reason"].as_str() {
+            let reason = reason.lines().next().unwrap_or_default();
+            let what = if peer["pairs"] == 0 { "was not measured" } else { "ended early" };
+            let _ = writeln!(notes, "* {name} {what}: {reason}.");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\n{} messages a second. {}; {} bytes a body, {}.",
+        number(&figures["rate"]),
+        medians_of(figures, &pairs(figures)),
+        figures["message_size"],
+        counted(&figures["connections"], "connection"),
+    );
+    if !notes.is_empty() {
+        let _ = write!(text, "\n{notes}");
+    }
+    text
+}
+
+/// CPU a message of the servers and of the client, of TimberMQ's runs or of the peer's.
+fn cpu(row: &Value, whose: &str) -> String {
+    let one = |who: &str| row[format!("{whose}{who}_cpu_us_per_msg")].as_f64();
+    let show = |us: Option<f64>| us.map_or_else(|| NOTHING.to_owned(), |us| format!("{us:.0}"));
+    format!("{} + {}", show(one("servers")), show(one("client")))
 }
 
 /// TimberMQ's messages a second divided by the peer's, of the same pair.
@@ -410,7 +524,8 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let own = ["windows", "topics", "batches", "idle", "growth"].into_iter().flat_map(|name| array(&figures[name]));
+    let names = ["windows", "rates", "topics", "batches", "idle", "growth"];
+    let own = names.into_iter().flat_map(|name| array(&figures[name]));
     let rows: Vec<&Value> = own.chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
     match (medians().reduce(f64::min), medians().reduce(f64::max)) {
@@ -490,6 +605,30 @@ mod tests {
                 "kill_ms": { "own": { "median": 210.0, "min": 150.0, "max": 900.0, "samples": 40 } },
                 "pause_ms": { "stock_java": { "median": null, "min": null, "max": null, "samples": 0 } },
                 "cut_ms": null, "cut_why": "no namespaces", "acknowledged": 5, "lost": 0, "failed_sends": 1,
+                "takeover": { "kill": {
+                    "elected_ms": { "median": 60, "min": 50, "max": 70, "samples": 20 },
+                    "told_ms": { "median": 61, "min": 51, "max": 71, "samples": 20 },
+                } },
+            }),
+            "bench-s5" => json!({
+                "pairs": 5, "seconds": 10, "warmup_seconds": 2, "queues": 16, "connections": 1, "message_size": 1024,
+                "rates": [{
+                    "rate": 20_000, "pairs": 5, "pairs_kept": 4, "not_kept": 1, "skeleton_not_kept": 0, "errors": 0,
+                    "p50_us": 1_500.0, "p50_us_min": 1_400.0, "p50_us_max": 1_600.0, "p99_us": 7_000.0,
+                    "p99_ratio": 2.5, "p99_ratio_min": 2.0, "p99_ratio_max": 3.0,
+                }],
+            }),
+            "bench-peers-s5" => json!({
+                "scenario": "s5", "rate": 5_000, "pairs": 5, "seconds": 5, "warmup_seconds": 2, "message_size": 1024, "connections": 1,
+                "peers": [
+                    { "name": "other", "version": "1.2", "pairs": 5, "reason": null, "windows": [{
+                        "pairs": 5, "pairs_kept": 3, "timbermq_not_kept": 0, "not_kept": 2,
+                        "timbermq_p99_us": 4_000.0, "timbermq_p99_us_min": 4_000.0, "timbermq_p99_us_max": 4_000.0,
+                        "p99_us": 9_000.0, "p99_ratio": 0.444, "p99_ratio_min": 0.4, "p99_ratio_max": 0.5,
+                        "servers_cpu_us_per_msg": 90.4, "client_cpu_us_per_msg": 9.0,
+                    }] },
+                    { "name": "absent", "pairs": 0, "windows": [{ "pairs": 0 }], "reason": "no java\nmore" },
+                ],
             }),
             "bench-peers-s1" => json!({
                 "scenario": "s1", "durability": "f", "pairs": 5, "seconds": 5, "warmup_seconds": 2, "message_size": 1024, "connections": 1,
@@ -567,6 +706,15 @@ mod tests {
         assert!(page.contains("| killed (`kill -9`) | our own | 210 | 150 | 900 | 40 |"));
         assert!(page.contains("| stopped (SIGSTOP) | stock Java | – | – | – | 0 |"));
         assert!(page.contains("no namespaces"));
+        assert!(page.contains("| killed | 60 (50–70) | 61 (51–71) |") && !page.contains("| cut off |"), "{page}");
+        assert!(page.contains("| 20 000 | 1.50 (1.40–1.60) | 7.00 | – |"), "{page}");
+        assert!(page.contains("| **–** | **2.50 (2.00–3.00)** |"), "{page}");
+        assert!(page.contains("20 000 a second were not kept in 1 of 5 runs, by the skeleton in 0"));
+        assert!(page.contains("| 4.00 | 9.00 | **0.44 (0.40–0.50)** | – + – | 90 + 9 |"), "{page}");
+        assert!(page.contains("5000 messages a second. Median of 5 pairs"), "{page}");
+        assert!(
+            page.contains("in 0 of 5 runs, the peer in 2") && page.contains("* absent was not measured: no java.\n")
+        );
         assert!(
             page.contains("| other | 1.2 | *p* (not equal) | 1024 | 30 000 | – | **3.46** (3.00–14.1) |"),
             "{page}"

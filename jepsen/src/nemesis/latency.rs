@@ -3,10 +3,10 @@
 use anyhow::Result;
 use timbermq_check::history::FaultKind;
 use timbermq_tests::dice::Dice;
+use timbermq_tests::hub::{self, Weather};
 
 use super::{Nemesis, Strike, between_all};
 use crate::cluster::{Cluster, Settings};
-use crate::hub::{self, Weather};
 
 /// Everything between machines is late.
 pub(super) struct Latency;

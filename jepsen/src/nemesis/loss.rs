@@ -3,10 +3,10 @@
 use anyhow::Result;
 use timbermq_check::history::FaultKind;
 use timbermq_tests::dice::Dice;
+use timbermq_tests::namespace::firewall_missing;
 
 use super::{Nemesis, Strike, between_all};
 use crate::cluster::Cluster;
-use crate::namespace::firewall_missing;
 
 /// Random loss between all machines.
 pub(super) struct Loss;

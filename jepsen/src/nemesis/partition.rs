@@ -3,10 +3,10 @@
 use anyhow::Result;
 use timbermq_check::history::FaultKind;
 use timbermq_tests::dice::Dice;
+use timbermq_tests::namespace::{Link, firewall_missing};
 
 use super::{Nemesis, Strike};
 use crate::cluster::Cluster;
-use crate::namespace::{Link, firewall_missing};
 
 /// Cuts in many shapes.
 pub(super) struct Partition;

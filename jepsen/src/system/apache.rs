@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use timbermq_client::{RemotingCommand, RequestCode};
+use timbermq_tests::namespace::Machine;
 
 use super::{BROKER_PORT, GROUP, Layout, NAMESRV_PORT, Start, System};
 use crate::cluster::Status;
-use crate::namespace::Machine;
 
 /// Where controllers inside NameServers listen.
 const CONTROLLER_PORT: u16 = 9878;

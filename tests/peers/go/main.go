@@ -1,6 +1,7 @@
 // A load on NATS JetStream through the official client: load servers=URL,… size=BYTES.
 //
-// Each line "WINDOW WARMUP_MS TIME_MS" on stdin is one run; events go to stdout, one JSON object a line: ready, begin,
+// Each line "WINDOW WARMUP_MS TIME_MS RATE" on stdin is one run: with a RATE of 0 WINDOW messages are always under way, else
+// RATE are due in a second, whatever becomes of those before, as long as no more than WINDOW are under way. Events go to stdout, one JSON object a line: ready, begin,
 // measured, end. It ends with its stdin.
 package main
 
@@ -57,14 +58,14 @@ func run() error {
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		var window int
-		var warmupMs, timeMs int64
-		if _, err := fmt.Sscan(lines.Text(), &window, &warmupMs, &timeMs); err != nil {
+		var warmupMs, timeMs, rate int64
+		if _, err := fmt.Sscan(lines.Text(), &window, &warmupMs, &timeMs, &rate); err != nil {
 			return fmt.Errorf("%q: %w", lines.Text(), err)
 		}
 		if err := t.purge(); err != nil {
 			return err
 		}
-		if err := loop(t, bodies, window, time.Duration(warmupMs)*time.Millisecond, time.Duration(timeMs)*time.Millisecond); err != nil {
+		if err := loop(t, bodies, window, rate, time.Duration(warmupMs)*time.Millisecond, time.Duration(timeMs)*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -133,14 +134,15 @@ func (t *target) purge() error {
 	return t.stream.Purge(ctx)
 }
 
-// sent is a message under way.
+// sent is a message under way, since it was sent or, at a fixed rate, was due.
 type sent struct {
 	at     time.Duration
 	future jetstream.PubAckFuture
 }
 
-// loop keeps a window of messages under way: one is sent when another was answered.
-func loop(t *target, bodies *bodies, window int, warmup, duration time.Duration) error {
+// loop keeps a window of messages under way: one is sent when another was answered. With a rate it sends them when they are
+// due, or later if the window is full.
+func loop(t *target, bodies *bodies, window int, rate int64, warmup, duration time.Duration) error {
 	start := time.Now()
 	from, to := warmup, warmup+duration
 	announced := make(chan struct{})
@@ -159,9 +161,19 @@ func loop(t *target, bodies *bodies, window int, warmup, duration time.Duration)
 	settled := make(chan tally)
 	go func() { settled <- settle(start, from, to, underway, free) }()
 	var failed error
-	for time.Since(start) < to {
+	for number := int64(0); time.Since(start) < to; number++ {
+		var due time.Duration
+		if rate > 0 {
+			if due = time.Duration(number * int64(time.Second) / rate); due >= to {
+				break
+			}
+			time.Sleep(due - time.Since(start))
+		}
 		<-free
 		at := time.Since(start)
+		if rate > 0 {
+			at = due
+		}
 		future, err := t.js.PublishAsync(subject, bodies.take())
 		if err != nil {
 			failed = err

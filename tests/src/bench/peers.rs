@@ -20,7 +20,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::product::{Beginning, FILL, Product};
-use super::{Common, Pace, SETTLE, Scene, TOPIC, WARMUP, errors, load, paced};
+use super::{Common, Pace, Rated, SETTLE, Scene, TOPIC, WARMUP, errors, load, paced, rated};
 use program::Program;
 use row::{Outcome, Pair};
 use servers::Servers;
@@ -57,7 +57,8 @@ pub struct Args {
     /// Where servers and clients are installed.
     #[arg(long, env = "TIMBERMQ_CACHE")]
     cache: PathBuf,
-    /// S1: our acknowledgements wait for a majority's disks; S2: for a majority's page cache, beside peers that do no more.
+    /// S1: our acknowledgements wait for a majority's disks; S2: for a majority's page cache, beside peers that do no more;
+    /// S5: latency at a fixed rate, beside peers that sync as we do.
     #[arg(long, value_enum, default_value_t = Scenario::S1)]
     scenario: Scenario,
     /// These peers alone, by name or the beginning of names.
@@ -72,6 +73,9 @@ pub struct Args {
     /// Unconfirmed messages; the ratio of the largest window is a peer's.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1024])]
     windows: Vec<usize>,
+    /// S5: messages a second.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
     /// Bytes of a body.
     #[arg(long, default_value_t = 1024)]
     size: usize,
@@ -84,6 +88,7 @@ pub struct Args {
 enum Scenario {
     S1,
     S2,
+    S5,
 }
 
 impl Scenario {
@@ -91,27 +96,61 @@ impl Scenario {
         match self {
             Self::S1 => "s1",
             Self::S2 => "s2",
+            Self::S5 => "s5",
         }
     }
 
     fn durability(self) -> Durability {
         match self {
-            Self::S1 => Durability::Synced,
+            Self::S1 | Self::S5 => Durability::Synced,
             Self::S2 => Durability::Memory,
         }
     }
 
     /// The product's own name for it.
     fn setting(self) -> &'static str {
-        match self {
-            Self::S1 => "quorum-fsync",
-            Self::S2 => "quorum-memory",
+        match self.durability() {
+            Durability::Synced => "quorum-fsync",
+            Durability::Memory | Durability::One => "quorum-memory",
         }
     }
 
-    /// S2 leaves out whom it cannot be fair to: who syncs.
+    /// S2 leaves out whom it cannot be fair to, who syncs; S5 those who do not, whose latency is another thing's.
     fn includes(self, peer: &Peer) -> bool {
-        self == Self::S1 || peer.durability != Durability::Synced
+        match self {
+            Self::S1 => true,
+            Self::S2 => peer.durability != Durability::Synced,
+            Self::S5 => peer.durability == Durability::Synced,
+        }
+    }
+}
+
+/// When messages are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// So many are always unconfirmed.
+    Window(usize),
+    /// So many are due in a second, whatever becomes of those before; latency counts from then.
+    Rate(u64),
+}
+
+impl Flow {
+    /// As words.
+    fn told(self) -> String {
+        match self {
+            Self::Window(window) => format!("{window} in flight"),
+            Self::Rate(rate) => format!("{rate}/s"),
+        }
+    }
+}
+
+impl Args {
+    /// The runs of a pair's two.
+    fn flows(&self) -> Vec<Flow> {
+        match self.scenario {
+            Scenario::S1 | Scenario::S2 => self.windows.iter().map(|window| Flow::Window(*window)).collect(),
+            Scenario::S5 => vec![Flow::Rate(self.rate)],
+        }
     }
 }
 
@@ -190,29 +229,25 @@ enum Load {
 
 impl Running {
     /// One run; the figures have the names of the bench's own.
-    fn measure(
-        &mut self,
-        ground: &Ground,
-        window: usize,
-        warmup: Duration,
-        time: Duration,
-        dir: &Path,
-    ) -> Result<Value> {
+    fn measure(&mut self, ground: &Ground, flow: Flow, warmup: Duration, time: Duration, dir: &Path) -> Result<Value> {
         self.servers.ensure_alive()?;
         match &mut self.load {
             Load::Own { namesrv } => {
                 let mut load = load(&ground.bench, namesrv, TOPIC, &self.servers.pids());
-                own_load(load.arg("--dir").arg(dir), ground, window, warmup, time)
+                own_load(load.arg("--dir").arg(dir), ground, flow, warmup, time)
             }
-            Load::Official(program) => program.run(&self.servers.pids(), window, warmup, time, ground.size, dir),
+            Load::Official(program) => program.run(&self.servers.pids(), flow, warmup, time, ground.size, dir),
         }
     }
 }
 
 /// One run of our own load.
-fn own_load(load: &mut Command, ground: &Ground, window: usize, warmup: Duration, time: Duration) -> Result<Value> {
-    let pace = Pace { window, connections: 1, size: ground.size, warmup, time };
-    paced(load.arg("--quiet"), &pace, RUN_SLACK)
+fn own_load(load: &mut Command, ground: &Ground, flow: Flow, warmup: Duration, time: Duration) -> Result<Value> {
+    let (load, connections, size) = (load.arg("--quiet"), 1, ground.size);
+    match flow {
+        Flow::Window(window) => paced(load, &Pace { window, connections, size, warmup, time }, RUN_SLACK),
+        Flow::Rate(rate) => rated(load, &Rated { rate, connections, size, warmup, time }, RUN_SLACK),
+    }
 }
 
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
@@ -235,14 +270,17 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         // What a peer leaves in a directory that was named would stay until the disk is full.
         let _ = std::fs::remove_dir_all(&data);
         let outcome = outcome?;
-        let row = row::row(&outcome, args.scenario.durability(), &args.windows);
+        let row = row::row(&outcome, args.scenario.durability(), &args.flows());
         println!("{}", row::told(&row));
         outcomes.push((outcome, row));
     }
     product.stop()?;
+    let rate = (args.scenario == Scenario::S5).then_some(args.rate);
+    let pace = rate.map_or_else(|| "max-rate".to_owned(), |rate| format!("rate-{rate}"));
     scene.end(json!({
         "scenario": args.scenario.name(),
-        "workload": format!("max-rate-1-topic-1-partition-1p-{}b", args.size),
+        "workload": format!("{pace}-1-topic-1-partition-1p-{}b", args.size),
+        "rate": rate,
         "durability": args.scenario.durability().letter(),
         "pairs": args.pairs,
         "seconds": args.seconds,
@@ -295,18 +333,18 @@ fn beside(
     match started {
         Ok(mut running) => {
             'pairs: for number in 1..=args.pairs {
-                for &window in &args.windows {
-                    eprintln!("{}: pair {number} of {}, {window} in flight", peer.name, args.pairs);
+                for flow in args.flows() {
+                    eprintln!("{}: pair {number} of {}, {}", peer.name, args.pairs, flow.told());
                     let time = Duration::from_secs(args.seconds.into());
                     interrupt::check()?;
-                    let ours = own_load(&mut product.load(&ground.bench, TOPIC, dir)?, ground, window, WARMUP, time)?;
+                    let ours = own_load(&mut product.load(&ground.bench, TOPIC, dir)?, ground, flow, WARMUP, time)?;
                     std::thread::sleep(SETTLE);
-                    let theirs = enough_disk(dir).and_then(|()| running.measure(ground, window, WARMUP, time, dir));
+                    let theirs = enough_disk(dir).and_then(|()| running.measure(ground, flow, WARMUP, time, dir));
                     std::thread::sleep(SETTLE);
                     match theirs {
-                        Ok(theirs) => outcome.pairs.push(Pair { window, product: ours, peer: theirs }),
+                        Ok(theirs) => outcome.pairs.push(Pair { flow, product: ours, peer: theirs }),
                         Err(error) => {
-                            outcome.reason = Some(format!("in pair {number}, {window} in flight: {error:#}"));
+                            outcome.reason = Some(format!("in pair {number}, {}: {error:#}", flow.told()));
                             break 'pairs;
                         }
                     }
@@ -324,7 +362,7 @@ fn warm(running: &mut Running, ground: &Ground, dir: &Path) -> Result<()> {
     let mut last = String::new();
     for _ in 0..FIRST_TRIES {
         interrupt::check()?;
-        match running.measure(ground, FIRST_WINDOW, Duration::ZERO, FIRST, dir) {
+        match running.measure(ground, Flow::Window(FIRST_WINDOW), Duration::ZERO, FIRST, dir) {
             Ok(figures) if errors(&figures) == 0 => return Ok(()),
             Ok(figures) => last = format!("the first load failed: {}", figures["errors"]),
             Err(error) => last = format!("the first load failed: {error:#}"),
@@ -368,5 +406,14 @@ mod tests {
         let second = names(&["--scenario", "s2"]).unwrap();
         assert!(second.contains(&"kafka") && !second.contains(&"kafka-flush"), "{second:?}");
         assert!(names(&["--scenario", "s2", "--only", "kafka-flush"]).is_err());
+    }
+
+    #[test]
+    fn latency_at_a_fixed_rate_is_compared_with_those_alone_who_sync() {
+        let fifth = names(&["--scenario", "s5"]).unwrap();
+        assert!(fifth.contains(&"kafka-flush") && !fifth.contains(&"kafka") && !fifth.contains(&"nats"), "{fifth:?}");
+        let flows = |args: &[&str]| Cli::parse_from([&["peers", "--cache", "/c"], args].concat()).args.flows();
+        assert_eq!(flows(&["--scenario", "s5", "--rate", "700"]), [Flow::Rate(700)]);
+        assert_eq!(flows(&["--windows", "1,64"]), [Flow::Window(1), Flow::Window(64)]);
     }
 }

@@ -1,6 +1,13 @@
-//! S9: the leader dies (`kill -9`) or hangs (SIGSTOP). How long until a client's sends succeed again.
+//! S9: the leader dies (`kill -9`), hangs (SIGSTOP), or is cut off from everybody. How long until a client's sends succeed
+//! again.
+//!
+//! A cut takes a network. Where one can be made, everything runs in a sandbox: each replica on a machine of its own, the
+//! NameServer and the clients beside each other.
+
+mod takeover;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,12 +18,16 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
 
-use super::{Common, Scene, serving};
+use super::{Common, Scene, directory, serving};
 use crate::admin::{Admin, SendOutcome};
 use crate::cluster::{Cluster, Options};
 use crate::driver::Driver;
+use crate::hub::Weather;
 use crate::monotonic::now_ms;
-use crate::stock::{STOCK, clients_dir};
+use crate::namespace::{self, Link, Network};
+use crate::sandbox;
+use crate::stock::{STOCK, Stock, clients_dir};
+use takeover::{Takeover, Watch};
 
 /// The topic.
 const TOPIC: &str = "takeover";
@@ -37,13 +48,15 @@ const RECOVERY_MAX: Duration = Duration::from_secs(90);
 /// A pause in successes that began so long before or after the fault can be the fault's: a client may have been waiting
 /// already, and answers that were on their way still arrive.
 const NEAR_MS: f64 = 1_000.0;
-/// Why nothing is cut off.
-const NO_CUT: &str = "processes on one machine share its loopback; cutting one off takes network namespaces";
+/// Longest wait for a replica that was away to follow again.
+const REJOIN_MAX: Duration = Duration::from_secs(60);
+/// Replicas.
+const REPLICAS: u8 = 3;
 
 /// Arguments of `bench s9`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// How often the leader is killed, and how often paused.
+    /// How often the leader is killed, how often paused, and how often cut off.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Without the stock Java client.
@@ -63,6 +76,28 @@ enum Fault {
     Kill,
     /// It is stopped, as a machine that hangs is, and goes on later.
     Pause,
+    /// Packets from it and to it are lost: takes root, ip, nft, unshare and nsenter.
+    Cut,
+}
+
+impl Fault {
+    const ALL: [Self; 3] = [Self::Kill, Self::Pause, Self::Cut];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// A fault that was: when, and what came of it in the group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Struck {
+    fault: Fault,
+    at: f64,
+    takeover: Takeover,
 }
 
 /// A kind of client.
@@ -99,20 +134,66 @@ struct Seen {
 }
 
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
+    if sandbox::is_inside() {
+        sandbox::tie_to_parent();
+        return measure(binary, args, None);
+    }
+    match sandbox::missing().or_else(namespace::firewall_missing) {
+        None => inside(args),
+        Some(why) => {
+            ensure!(args.only != Some(Fault::Cut), "nothing can be cut off here: {why}");
+            measure(binary, args, Some(why))
+        }
+    }
+}
+
+/// Runs all of this again in a sandbox.
+fn inside(args: &Args) -> Result<bool> {
+    // Inside there is no way to fetch anything.
+    if !args.own_only {
+        stock_java()?.build(&clients_dir())?;
+    }
+    // Whatever ends the run inside, a temporary directory is removed out here.
+    let (dir, _temporary) = directory(args.common.dir.as_ref())?;
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if args.common.dir.is_none() {
+        arguments.extend(["--dir".into(), dir.into_os_string()]);
+    }
+    let status = sandbox::enter(&arguments)?;
+    match status.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => bail!("the run in the sandbox did not come to its end ({status})"),
+    }
+}
+
+/// Measures; `no_cut` is why nothing can be cut off, if so.
+fn measure(binary: &Path, args: &Args, no_cut: Option<String>) -> Result<bool> {
     let scene = Scene::begin(binary, &args.common)?;
     let settings = args.common.set.clone();
-    let (mut cluster, admin) = serving(binary, &Options { settings, ..Options::in_dir(scene.dir.join("cluster")) })?;
+    let mut network = if no_cut.is_none() { Some(Network::new(None).context("making the network")?) } else { None };
+    let mut machines = Vec::new();
+    if let Some(network) = &mut network {
+        for n in 1..=REPLICAS {
+            machines.push(network.add(&format!("n{n}"), n)?);
+        }
+    }
+    let options =
+        Options { settings, replicas: REPLICAS.into(), machines, ..Options::in_dir(scene.dir.join("cluster")) };
+    let (mut cluster, admin) = serving(binary, &options)?;
     admin.create_topic(TOPIC, QUEUES)?;
     let producers = Producers::start(&admin, &scene.dir, args.own_only)?;
     producers.wait_until_all_succeed_after(0.0, RECOVERY_MAX).context("before the first fault")?;
+    let chosen = |fault: &Fault| args.only.map_or(*fault != Fault::Cut || network.is_some(), |only| only == *fault);
+    let chosen: Vec<Fault> = Fault::ALL.into_iter().filter(chosen).collect();
     let mut faults = Vec::new();
     for round in 1..=args.rounds {
-        for fault in [Fault::Kill, Fault::Pause].into_iter().filter(|fault| args.only.is_none_or(|only| only == *fault))
-        {
+        for &fault in &chosen {
+            whole(&admin, &cluster.brokers)?;
             std::thread::sleep(QUIET);
-            let at = strike(&mut cluster, &admin, &producers, fault)?;
-            eprintln!("round {round} of {}, {fault:?}: all send again after {:.0} ms", args.rounds, at.1);
-            faults.push((fault, at.0));
+            let (struck, took) = strike(&mut cluster, network.as_ref(), &admin, &producers, fault)?;
+            eprintln!("round {round} of {}, {}: all send again after {took:.0} ms", args.rounds, fault.name());
+            faults.push(struck);
         }
     }
     std::thread::sleep(QUIET);
@@ -122,46 +203,96 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     cluster.stop().context("stopping the cluster")?;
     let acked: usize = seen.iter().map(|seen| seen.acks.len()).sum();
     let failures: u64 = seen.iter().map(|seen| seen.failures).sum();
-    let (kill, pause) = (by_kind(&seen, &faults, Fault::Kill), by_kind(&seen, &faults, Fault::Pause));
-    println!("killed: {kill}\npaused: {pause}\n{acked} acknowledged, {failures} failed, {lost} lost");
-    scene.end(json!({
+    let mut report = json!({
         "scenario": "s9",
         "rounds": args.rounds,
         "settings": args.common.set,
-        "kill_ms": kill,
-        "pause_ms": pause,
-        "cut_ms": null,
-        "cut_why": NO_CUT,
+        "network": if network.is_some() { "namespaces" } else { "loopback" },
+        "cut_why": no_cut,
         "acknowledged": acked,
         "failed_sends": failures,
         "lost": lost,
         "producers_of_each_kind": PRODUCERS,
-        "versions": {
-            "stock_java": STOCK.iter().rfind(|stock| stock.client == "java").map(|stock| stock.version),
-        },
-    }));
+        "versions": { "stock_java": stock_java()?.version },
+    });
+    for fault in Fault::ALL {
+        let of_sort: Vec<Struck> = faults.iter().copied().filter(|struck| struck.fault == fault).collect();
+        let name = format!("{}_ms", fault.name());
+        if of_sort.is_empty() {
+            report[name] = Value::Null;
+            continue;
+        }
+        let moments: Vec<(f64, Takeover)> = of_sort.iter().map(|struck| (struck.at, struck.takeover)).collect();
+        let (clients, group) = (by_kind(&seen, &of_sort), takeover::report(&moments));
+        println!("{}: {clients}\n    {group}", fault.name());
+        report[name] = clients;
+        report["takeover"][fault.name()] = group;
+    }
+    println!("{acked} acknowledged, {failures} failed, {lost} lost");
+    scene.end(report);
     Ok(lost == 0)
 }
 
-/// Does it to the leader; when it was done, and how long it took until everyone's sends succeeded again. Afterwards all
-/// replicas run.
-fn strike(cluster: &mut Cluster, admin: &Admin, producers: &Producers, fault: Fault) -> Result<(f64, f64)> {
-    let leader = admin.wait_for_leader(Duration::from_secs(30))?;
-    let leader = cluster.replica_at(&leader).with_context(|| format!("the leader {leader} is not one of ours"))?;
+/// Waits until every replica leads or follows in the same term: one that was away is back.
+fn whole(admin: &Admin, brokers: &[String]) -> Result<()> {
+    let deadline = Instant::now() + REJOIN_MAX;
+    loop {
+        let terms: Vec<Option<u64>> = brokers
+            .iter()
+            .map(|broker| {
+                let status = admin.status(broker).ok()?;
+                ["leader", "follower"].iter().any(|role| status["role"] == *role).then(|| status["term"].as_u64())?
+            })
+            .collect();
+        if terms.iter().all(|term| term.is_some() && *term == terms[0]) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the replicas are not one group again: their terms are {terms:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Does it to the leader; what it was, and how many ms it took until everyone's sends succeeded again. Afterwards all
+/// replicas run, and reach each other.
+fn strike(
+    cluster: &mut Cluster,
+    network: Option<&Network>,
+    admin: &Admin,
+    producers: &Producers,
+    fault: Fault,
+) -> Result<(Struck, f64)> {
+    let address = admin.wait_for_leader(Duration::from_secs(30))?;
+    let leader = cluster.replica_at(&address).with_context(|| format!("the leader {address} is not one of ours"))?;
     cluster.ensure_alive()?;
-    let at = now_ms();
+    let cut = |links: &[Link]| network.context("there is no network to cut")?.cut(links, 0, Weather::default());
+    let links = network.map(|network| network.links_of(leader)).unwrap_or_default();
+    let others = cluster.brokers.iter().filter(|broker| **broker != address).cloned().collect();
+    let watch = Watch::start(admin.namesrv(), &address, others)?;
+    let mut at = now_ms();
     match fault {
         Fault::Kill => cluster.kill(leader)?,
         Fault::Pause => cluster.pause(leader, true)?,
+        Fault::Cut => {
+            cut(&links)?;
+            // What is sent until the rules are in force, some ms later, still gets through.
+            at = now_ms();
+        }
     }
     let recovered = producers.wait_until_all_succeed_after(at, RECOVERY_MAX);
     let took = now_ms() - at;
+    let takeover = watch.end();
     match fault {
         Fault::Kill => cluster.restart(leader)?,
         Fault::Pause => cluster.pause(leader, false)?,
+        Fault::Cut => cut(&[])?,
     }
-    recovered.with_context(|| format!("{fault:?} of replica {}", leader + 1))?;
-    Ok((at, took))
+    recovered.with_context(|| format!("{} of replica {}", fault.name(), leader + 1))?;
+    Ok((Struck { fault, at, takeover }, took))
+}
+
+/// The stock client: the newest one in Java.
+fn stock_java() -> Result<&'static Stock> {
+    STOCK.iter().rfind(|stock| stock.client == "java").context("no Java client")
 }
 
 /// Clients that send one message after the other, all the time.
@@ -175,8 +306,10 @@ impl Producers {
     fn start(admin: &Admin, dir: &Path, own_only: bool) -> Result<Self> {
         let mut stock = Vec::new();
         if !own_only {
-            let Some(java) = STOCK.iter().rfind(|stock| stock.client == "java") else { bail!("no Java client") };
-            java.build(&clients_dir())?;
+            let java = stock_java()?;
+            if !sandbox::is_inside() {
+                java.build(&clients_dir())?;
+            }
             for number in 0..PRODUCERS {
                 let name = format!("java{number}");
                 let args = [
@@ -287,34 +420,39 @@ fn recovery(acks: &[Ack], fault: f64) -> Option<f64> {
     Some(longest[1] - fault)
 }
 
-/// Of each kind of client, over its producers and all faults of this sort: median, minimum, maximum.
-fn by_kind(seen: &[Seen], faults: &[(Fault, f64)], sort: Fault) -> Value {
+/// Of each kind of client, over its producers and these faults: median, minimum, maximum.
+fn by_kind(seen: &[Seen], faults: &[Struck]) -> Value {
     let mut kinds: BTreeMap<Kind, (Vec<f64>, u64)> = BTreeMap::new();
     for producer in seen {
         let (times, never) = kinds.entry(producer.kind).or_default();
-        for (_, at) in faults.iter().filter(|(fault, _)| *fault == sort) {
-            match recovery(&producer.acks, *at) {
+        for struck in faults {
+            match recovery(&producer.acks, struck.at) {
                 Some(time) => times.push(time),
                 None => *never += 1,
             }
         }
     }
-    let told = kinds.into_iter().map(|(kind, (times, never))| {
+    let rows = kinds.into_iter().map(|(kind, (times, never))| {
         let mut row = Map::new();
-        row.insert("samples".into(), times.len().into());
         row.insert("never".into(), never.into());
-        row.insert("all".into(), times.iter().map(|ms| ms.round()).collect());
-        let spread = Spread::of(times);
-        for (name, value) in [
-            ("median", spread.map(|spread| spread.median)),
-            ("min", spread.map(|spread| spread.min)),
-            ("max", spread.map(|spread| spread.max)),
-        ] {
-            row.insert(name.into(), value.map_or(Value::Null, |ms| ms.round().into()));
-        }
+        told(times, &mut row);
         (kind.name().to_owned(), Value::Object(row))
     });
-    Value::Object(told.collect())
+    Value::Object(rows.collect())
+}
+
+/// Puts times into a row, in whole ms: how many there are, all, and the median with the smallest and the largest.
+fn told(times: Vec<f64>, row: &mut Map<String, Value>) {
+    row.insert("samples".into(), times.len().into());
+    row.insert("all".into(), times.iter().map(|ms| ms.round()).collect());
+    let spread = Spread::of(times);
+    for (name, value) in [
+        ("median", spread.map(|spread| spread.median)),
+        ("min", spread.map(|spread| spread.min)),
+        ("max", spread.map(|spread| spread.max)),
+    ] {
+        row.insert(name.into(), value.map_or(Value::Null, |ms| ms.round().into()));
+    }
 }
 
 /// Acknowledged messages that are not where the acknowledgement said.
@@ -377,15 +515,15 @@ mod tests {
             producer(Kind::Own, &steady(&[(1_000, 2_000)], 3_000)),
             producer(Kind::Stock, &steady(&[(1_000, 4_000)], 6_000)),
         ];
-        let faults = [(Fault::Kill, 1_000.0), (Fault::Pause, 3_000.0)];
+        let struck = |fault, at| [Struck { fault, at, takeover: Takeover::default() }];
         assert_eq!(
-            by_kind(&seen, &faults, Fault::Kill),
+            by_kind(&seen, &struck(Fault::Kill, 1_000.0)),
             json!({
                 "own": { "samples": 2, "never": 0, "all": [300.0, 1_000.0], "median": 650.0, "min": 300.0, "max": 1_000.0 },
                 "stock_java": { "samples": 1, "never": 0, "all": [3_000.0], "median": 3_000.0, "min": 3_000.0, "max": 3_000.0 },
             })
         );
-        let paused = by_kind(&seen, &faults, Fault::Pause);
+        let paused = by_kind(&seen, &struck(Fault::Pause, 3_000.0));
         assert_eq!((&paused["own"]["max"], &paused["own"]["never"]), (&json!(500.0), &json!(1)));
     }
 

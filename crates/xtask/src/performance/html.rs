@@ -44,6 +44,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     let figures = results(&format!("bench-{name}"));
     let plots = match name {
         "s1-f" | "s1-p" => sends(&figures),
+        "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
         "s9" => takeovers(&figures),
@@ -99,6 +100,27 @@ fn sends(figures: &Value) -> String {
         beside("Messages a second", "messages a second", "msgs_per_s", 1.0),
         beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
         beside("Latency, 99th percentile", "ms", "p99_us", 1e3),
+    ];
+    plots.iter().map(Bars::draw).collect()
+}
+
+fn rated(figures: &Value) -> String {
+    let beside = |title: &str, axis, name: &str, unit: f64| Bars {
+        title: title.to_owned(),
+        axis,
+        series: vec![OURS.to_owned(), "skeleton".to_owned()],
+        groups: array(&figures["rates"])
+            .map(|row| {
+                let bars = [name.to_owned(), format!("skeleton_{name}")].map(|name| Range::of(row, &name, unit));
+                (format!("{}/s", number(&row["rate"])), bars.into_iter().enumerate().collect())
+            })
+            .collect(),
+        ..Bars::default()
+    };
+    let plots = [
+        beside("Latency, median", "ms", "p50_us", 1e3),
+        beside("Latency, 99th percentile", "ms", "p99_us", 1e3),
+        beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
     ];
     plots.iter().map(Bars::draw).collect()
 }

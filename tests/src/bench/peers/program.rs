@@ -11,12 +11,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use timbermq_bench::usage::{self, Snapshot, Usage, Watched};
 
-use super::RUN_SLACK;
+use super::{Flow, RUN_SLACK};
 use crate::cluster::{ended_within, tail};
 
 /// How long a program may take until its client is connected and its topic made.
 const READY_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// Most unconfirmed messages at a fixed rate: as many as our own load has.
+const RATED_MAX: usize = 10_000;
 
 /// A running program; dropping it ends it.
 pub(super) struct Program {
@@ -58,14 +60,18 @@ impl Program {
     pub(super) fn run(
         &mut self,
         servers: &[u32],
-        window: usize,
+        flow: Flow,
         warmup: Duration,
         time: Duration,
         size: usize,
         dir: &Path,
     ) -> Result<Value> {
         let stdin = self.stdin.as_mut().context("the load has no stdin")?;
-        writeln!(stdin, "{window} {} {}", warmup.as_millis(), time.as_millis())?;
+        let (window, rate) = match flow {
+            Flow::Window(window) => (window, 0),
+            Flow::Rate(rate) => (RATED_MAX, rate),
+        };
+        writeln!(stdin, "{window} {} {} {rate}", warmup.as_millis(), time.as_millis())?;
         stdin.flush()?;
         let watched = Watched { servers: servers.to_vec(), dir: Some(dir.to_owned()), client: Some(self.child.id()) };
         self.expect("begin", warmup + RUN_SLACK)?;
@@ -73,7 +79,7 @@ impl Program {
         self.expect("measured", time + RUN_SLACK)?;
         let usage = Usage::between(&before, &Snapshot::take(&watched));
         let told = self.expect("end", RUN_SLACK)?;
-        figures(&told, &usage, window, size, time)
+        figures(&told, &usage, flow, size, time)
     }
 
     fn expect(&self, name: &str, limit: Duration) -> Result<Value> {
@@ -99,7 +105,7 @@ impl Drop for Program {
 
 /// What the program counted and what it cost, under the names of the bench's own figures.
 #[allow(clippy::cast_precision_loss)] // counts of one run
-fn figures(told: &Value, usage: &Usage, window: usize, size: usize, time: Duration) -> Result<Value> {
+fn figures(told: &Value, usage: &Usage, flow: Flow, size: usize, time: Duration) -> Result<Value> {
     let count = |name: &str| told[name].as_u64().with_context(|| format!("no {name} in {told}"));
     let messages = count("messages")? as f64;
     ensure!(messages > 0.0, "nothing was acknowledged: {told}");
@@ -109,9 +115,14 @@ fn figures(told: &Value, usage: &Usage, window: usize, size: usize, time: Durati
     if count("errors")? > 0 {
         errors.insert("NOT_CONFIRMED".into(), count("errors")?.into());
     }
+    let (window, rate) = match flow {
+        Flow::Window(window) => (Some(window), None),
+        Flow::Rate(rate) => (None, Some(rate)),
+    };
     Ok(json!({
         "messageSize": size,
         "window": window,
+        "producerRate": rate,
         "connections": 1,
         "testDurationSeconds": time.as_secs_f64(),
         "messages": messages,
@@ -147,15 +158,28 @@ mod tests {
 
     #[test]
     fn a_run_is_a_line_and_three_events() {
-        let script = r#"echo words; echo '{"ev":"ready"}'; read window warmup time; echo '{"ev":"begin"}'; echo '{"ev":"measured"}'
-            echo '{"ev":"end","messages":'$window$warmup',"errors":2,"warmupErrors":1,"p50Us":1500,"p99Us":2500,"maxUs":9000}'; read end"#;
+        let script = r#"echo words; echo '{"ev":"ready"}'; read window warmup time rate; echo '{"ev":"begin"}'; echo '{"ev":"measured"}'
+            echo '{"ev":"end","messages":'$window$warmup$rate',"errors":2,"warmupErrors":1,"p50Us":1500,"p99Us":2500,"maxUs":9000}'; read end"#;
         let (dir, program) = program(script);
         let mut program = program.unwrap();
         let servers = [std::process::id()];
-        let run = program.run(&servers, 6, Duration::from_millis(4), Duration::from_secs(2), 1024, dir.path()).unwrap();
-        assert_eq!((&run["publishRate"], &run["publishLatency99pct"]), (&json!(32.0), &json!(2.5)));
+        let run = program
+            .run(&servers, Flow::Window(6), Duration::from_millis(4), Duration::from_secs(2), 1024, dir.path())
+            .unwrap();
+        assert_eq!((&run["publishRate"], &run["publishLatency99pct"]), (&json!(320.0), &json!(2.5)));
         assert_eq!((&run["errors"], &run["warmupErrors"]), (&json!({ "NOT_CONFIRMED": 2 }), &json!(1)));
         assert!(run["cpuMicrosPerMessage"]["client"].is_number() && run["rssMB"]["servers"][0].is_number());
+    }
+
+    #[test]
+    fn at_a_fixed_rate_the_program_is_told_the_rate_and_how_many_may_be_unconfirmed() {
+        let script = r#"echo '{"ev":"ready"}'; read window warmup time rate; echo '{"ev":"begin"}'; echo '{"ev":"measured"}'
+            echo '{"ev":"end","messages":'$rate',"errors":0,"warmupErrors":0,"p50Us":1,"p99Us":'$window',"maxUs":1}'; read end"#;
+        let (dir, program) = program(script);
+        let (warmup, time) = (Duration::from_millis(4), Duration::from_secs(2));
+        let run = program.unwrap().run(&[], Flow::Rate(700), warmup, time, 1024, dir.path()).unwrap();
+        assert_eq!((&run["messages"], &run["publishLatency99pct"]), (&json!(700.0), &json!(10.0)));
+        assert_eq!((&run["producerRate"], &run["window"]), (&json!(700), &Value::Null));
     }
 
     #[test]
@@ -169,7 +193,7 @@ mod tests {
     fn nothing_acknowledged_is_no_figure() {
         let usage = Usage::between(&Snapshot::take(&Watched::default()), &Snapshot::take(&Watched::default()));
         let told = json!({ "messages": 0, "errors": 5, "warmupErrors": 0, "p50Us": 0, "p99Us": 0, "maxUs": 0 });
-        assert!(figures(&told, &usage, 1, 1, Duration::from_secs(1)).is_err());
-        assert!(figures(&json!({ "messages": 1 }), &usage, 1, 1, Duration::from_secs(1)).is_err());
+        assert!(figures(&told, &usage, Flow::Window(1), 1, Duration::from_secs(1)).is_err());
+        assert!(figures(&json!({ "messages": 1 }), &usage, Flow::Window(1), 1, Duration::from_secs(1)).is_err());
     }
 }

@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 use timbermq_bench::report::{Spread, rounded};
 
-use super::{Durability, Peer};
-use crate::bench::{errors, number};
+use super::{Durability, Flow, Peer};
+use crate::bench::{errors, is_kept, number, spread};
 
 /// One run of the product and one of the peer right after it.
 pub(super) struct Pair {
-    pub(super) window: usize,
+    pub(super) flow: Flow,
     pub(super) product: Value,
     pub(super) peer: Value,
 }
@@ -26,17 +26,24 @@ pub(super) struct Outcome {
 impl Outcome {
     /// Every run, for whoever wants to see more than medians.
     pub(super) fn runs(&self) -> Vec<Value> {
-        let told = |pair: &Pair| json!({ "name": self.peer.name, "window": pair.window, "product": pair.product, "peer": pair.peer });
+        let told = |pair: &Pair| {
+            let mut run = json!({ "name": self.peer.name, "product": pair.product, "peer": pair.peer });
+            match pair.flow {
+                Flow::Window(window) => run["window"] = window.into(),
+                Flow::Rate(rate) => run["rate"] = rate.into(),
+            }
+            run
+        };
         self.pairs.iter().map(told).collect()
     }
 }
 
-/// The row of a peer. Its own ratio is that of the largest window; the others are inside.
-pub(super) fn row(outcome: &Outcome, ours: Durability, windows: &[usize]) -> Value {
+/// The row of a peer. Its own ratios are those of the largest window, or of the rate; the others are inside.
+pub(super) fn row(outcome: &Outcome, ours: Durability, flows: &[Flow]) -> Value {
     let Outcome { peer, version, pairs, reason } = outcome;
-    let rows: Vec<Value> = windows.iter().map(|window| of_window(*window, pairs)).collect();
+    let rows: Vec<Value> = flows.iter().map(|flow| of_flow(*flow, pairs)).collect();
     let largest = rows.iter().max_by_key(|row| row["window"].as_u64()).unwrap_or(&Value::Null);
-    json!({
+    let mut told = json!({
         "name": peer.name,
         "version": version,
         "durability": peer.durability.letter(),
@@ -44,32 +51,54 @@ pub(super) fn row(outcome: &Outcome, ours: Durability, windows: &[usize]) -> Val
         "equal_durability": peer.durability == ours,
         "settings": peer.settings,
         "pairs": largest["pairs"],
-        "window": largest["window"],
         "ratio_median": largest["ratio_median"],
         "ratio_min": largest["ratio_min"],
         "ratio_max": largest["ratio_max"],
         "windows": rows,
         "reason": reason,
-    })
+    });
+    for name in ["window", "rate", "p99_ratio_median", "p99_ratio_min", "p99_ratio_max"] {
+        if !largest[name].is_null() {
+            told[name] = largest[name].clone();
+        }
+    }
+    told
 }
 
-/// The figures of one window: medians over its pairs, with the smallest and the largest.
-fn of_window(window: usize, pairs: &[Pair]) -> Value {
-    let pairs: Vec<&Pair> = pairs.iter().filter(|pair| pair.window == window).collect();
+/// The figures of one window or rate: medians over its pairs, with the smallest and the largest. At a fixed rate what
+/// counts is latency: the ratio of a pair in which both kept the rate.
+fn of_flow(flow: Flow, pairs: &[Pair]) -> Value {
+    let pairs: Vec<&Pair> = pairs.iter().filter(|pair| pair.flow == flow).collect();
     let mut row = Map::new();
-    row.insert("window".into(), window.into());
     row.insert("pairs".into(), pairs.len().into());
     let rate = |run: &Value| run["publishRate"].as_f64();
     let ratio = Spread::of(pairs.iter().filter_map(|pair| Some(rate(&pair.product)? / rate(&pair.peer)?)));
-    row.insert("ratio_median".into(), ratio.map(|ratio| rounded(ratio.median, 1000.0)).into());
-    row.insert("ratio_min".into(), ratio.map(|ratio| rounded(ratio.min, 1000.0)).into());
-    row.insert("ratio_max".into(), ratio.map(|ratio| rounded(ratio.max, 1000.0)).into());
+    put_ratio(ratio, "ratio", &mut row);
+    match flow {
+        Flow::Window(window) => {
+            row.insert("window".into(), window.into());
+        }
+        Flow::Rate(rate) => {
+            let (ours, theirs) = (|pair: &Pair| is_kept(&pair.product, rate), |pair: &Pair| is_kept(&pair.peer, rate));
+            let kept: Vec<&&Pair> = pairs.iter().filter(|pair| ours(pair) && theirs(pair)).collect();
+            row.insert("rate".into(), rate.into());
+            row.insert("pairs_kept".into(), kept.len().into());
+            row.insert("timbermq_not_kept".into(), pairs.iter().filter(|pair| !ours(pair)).count().into());
+            row.insert("not_kept".into(), pairs.iter().filter(|pair| !theirs(pair)).count().into());
+            let p99 = |run: &Value| run["publishLatency99pct"].as_f64();
+            let ratio = kept.iter().filter_map(|pair| Some(p99(&pair.product)? / p99(&pair.peer)?));
+            let ratio = Spread::of(ratio);
+            put_ratio(ratio, "p99_ratio", &mut row);
+            Spread::put(ratio, "p99_ratio", 1000.0, &mut row);
+        }
+    }
     type Figure = (&'static str, f64, fn(&Value) -> Option<f64>);
-    let figures: [Figure; 7] = [
+    let figures: [Figure; 8] = [
         ("msgs_per_s", 1.0, |run| run["publishRate"].as_f64()),
         ("servers_cpu_us_per_msg", 100.0, |run| run["cpuMicrosPerMessage"]["servers"].as_f64()),
         ("client_cpu_us_per_msg", 100.0, |run| run["cpuMicrosPerMessage"]["client"].as_f64()),
         ("rss_mb", 1.0, rss_mb),
+        ("p50_us", 1.0, |run| Some(run["publishLatency50pct"].as_f64()? * 1e3)),
         ("p99_us", 1.0, |run| Some(run["publishLatency99pct"].as_f64()? * 1e3)),
         ("bytes_written_per_byte", 100.0, |run| run["bytesWrittenPerByte"].as_f64()),
         ("others_cores", 100.0, |run| run["othersCores"].as_f64()),
@@ -82,6 +111,16 @@ fn of_window(window: usize, pairs: &[Pair]) -> Value {
     row.insert("errors".into(), pairs.iter().map(|pair| errors(&pair.peer)).sum::<u64>().into());
     row.insert("timbermq_errors".into(), pairs.iter().map(|pair| errors(&pair.product)).sum::<u64>().into());
     Value::Object(row)
+}
+
+fn put_ratio(ratio: Option<Spread>, name: &str, row: &mut Map<String, Value>) {
+    let [median, min, max] = match ratio {
+        Some(Spread { median, min, max }) => [median, min, max].map(|ratio| rounded(ratio, 1000.0)),
+        None => [Value::Null, Value::Null, Value::Null],
+    };
+    for (part, value) in [("median", median), ("min", min), ("max", max)] {
+        row.insert(format!("{name}_{part}"), value);
+    }
 }
 
 /// Resident memory of all nodes together.
@@ -97,6 +136,10 @@ pub(super) fn told(row: &Value) -> String {
         lines[0] += &format!(", beside TimberMQ's {}: not equal", text("timbermq_durability"));
     }
     for window in row["windows"].as_array().into_iter().flatten().filter(|window| window["pairs"] != 0) {
+        if window["rate"].is_u64() {
+            lines.push(at_rate(window));
+            continue;
+        }
         lines.push(format!(
             "{:>5} in flight: TimberMQ {} / {} msg/s = {} ({}–{}); CPU µs a message, servers + client: {} + {} / {} + {}; {} errors",
             window["window"],
@@ -116,6 +159,21 @@ pub(super) fn told(row: &Value) -> String {
         lines.push(format!("  not measured: {reason}"));
     }
     lines.join("\n")
+}
+
+/// A row of a fixed rate in words.
+fn at_rate(row: &Value) -> String {
+    format!(
+        "{:>6}/s: TimberMQ p99 {} µs / {} µs = {}; rate not kept by TimberMQ in {}, by the peer in {} of {} runs; {} errors",
+        row["rate"],
+        spread(row, "timbermq_p99_us"),
+        spread(row, "p99_us"),
+        spread(row, "p99_ratio"),
+        row["timbermq_not_kept"],
+        row["not_kept"],
+        row["pairs"],
+        row["errors"]
+    )
 }
 
 #[cfg(test)]
@@ -144,7 +202,7 @@ mod tests {
     }
 
     fn pair(window: usize, product: f64, peer: f64) -> Pair {
-        Pair { window, product: run(product, 0), peer: run(peer, 2) }
+        Pair { flow: Flow::Window(window), product: run(product, 0), peer: run(peer, 2) }
     }
 
     #[test]
@@ -152,7 +210,7 @@ mod tests {
         let pairs =
             vec![pair(1, 50.0, 100.0), pair(1024, 300.0, 100.0), pair(1024, 20.0, 10.0), pair(1024, 500.0, 100.0)];
         let outcome = Outcome { peer: &PEER, version: Some("1.2".into()), pairs, reason: None };
-        let row = row(&outcome, Durability::Memory, &[1, 1024]);
+        let row = row(&outcome, Durability::Memory, &[Flow::Window(1), Flow::Window(1024)]);
         assert_eq!((&row["name"], &row["version"], &row["pairs"]), (&json!("other"), &json!("1.2"), &json!(3)));
         assert_eq!(
             (&row["ratio_median"], &row["ratio_min"], &row["ratio_max"]),
@@ -169,9 +227,41 @@ mod tests {
     }
 
     #[test]
+    fn at_a_fixed_rate_the_ratio_is_that_of_latencies_where_both_kept_it() {
+        let pair = |product: (f64, f64), peer: (f64, f64)| {
+            let run = |(rate, p99): (f64, f64)| {
+                let mut run = run(rate, 0);
+                run["publishLatency99pct"] = p99.into();
+                run
+            };
+            Pair { flow: Flow::Rate(5_000), product: run(product), peer: run(peer) }
+        };
+        let pairs = vec![
+            pair((5_000.0, 2.0), (5_000.0, 8.0)),
+            pair((4_990.0, 3.0), (4_950.0, 6.0)),
+            pair((5_000.0, 2.0), (3_000.0, 900.0)),
+        ];
+        let outcome = Outcome { peer: &PEER, version: None, pairs, reason: None };
+        let row = row(&outcome, Durability::Synced, &[Flow::Rate(5_000)]);
+        assert_eq!((&row["rate"], &row["pairs"], row.get("window")), (&json!(5_000), &json!(3), None));
+        assert_eq!(
+            (&row["p99_ratio_median"], &row["p99_ratio_min"], &row["p99_ratio_max"]),
+            (&json!(0.375), &json!(0.25), &json!(0.5))
+        );
+        let rate = &row["windows"][0];
+        assert_eq!(
+            (&rate["pairs_kept"], &rate["timbermq_not_kept"], &rate["not_kept"]),
+            (&json!(2), &json!(0), &json!(1))
+        );
+        assert_eq!((&rate["p99_us_max"], &rate["timbermq_p99_us"]), (&json!(900_000.0), &json!(2_000.0)));
+        assert!(told(&row).contains("TimberMQ p99 2000 (2000–3000) µs"), "{}", told(&row));
+        assert_eq!(outcome.runs()[0]["rate"], 5_000);
+    }
+
+    #[test]
     fn who_cannot_run_has_a_row_with_the_reason_and_no_ratio() {
         let outcome = Outcome { peer: &PEER, version: None, pairs: Vec::new(), reason: Some("no java".into()) };
-        let row = row(&outcome, Durability::Synced, &[64]);
+        let row = row(&outcome, Durability::Synced, &[Flow::Window(64)]);
         assert_eq!((&row["pairs"], &row["ratio_median"], &row["reason"]), (&json!(0), &Value::Null, &json!("no java")));
         assert!(told(&row).contains("no java") && told(&row).contains("not equal"), "{}", told(&row));
     }

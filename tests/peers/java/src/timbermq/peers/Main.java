@@ -7,8 +7,9 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * A load through an official client: {@code Main kafka|rabbitmq key=value…}. Each line "WINDOW WARMUP_MS TIME_MS" on stdin
- * is one run; events go to stdout, one JSON object a line: ready, begin, measured, end. It ends with its stdin.
+ * A load through an official client: {@code Main kafka|rabbitmq key=value…}. Each line "WINDOW WARMUP_MS TIME_MS RATE" on
+ * stdin is one run: with a RATE of 0 WINDOW messages are always under way, else RATE are due in a second, whatever becomes of
+ * those before, as long as no more than WINDOW are under way. Events go to stdout, one JSON object a line: ready, begin, measured, end. It ends with its stdin.
  */
 public final class Main {
     private Main() {}
@@ -26,7 +27,8 @@ public final class Main {
             for (String line = in.readLine(); line != null; line = in.readLine()) {
                 String[] run = line.trim().split(" ");
                 target.empty();
-                new Run(target, bodies, Integer.parseInt(run[0]), Long.parseLong(run[1]), Long.parseLong(run[2])).go();
+                long rate = Long.parseLong(run[3]);
+                new Run(target, bodies, Integer.parseInt(run[0]), Long.parseLong(run[1]), Long.parseLong(run[2]), rate).go();
             }
         }
         // Clients may leave threads of their own behind.

@@ -2,9 +2,14 @@ package timbermq.peers;
 
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import org.HdrHistogram.Histogram;
 
-/** One closed loop: a message is sent when another was answered, so that a window of them is always under way. */
+/**
+ * One run. In a closed loop a message is sent when another was answered, so that a window of them is always under way. In an
+ * open one, which has a rate, a message is sent when it is due, or later if the window is full; latency counts from when it
+ * was due.
+ */
 final class Run {
     /** Longest wait for the last answers. */
     private static final long ANSWER_MAX_S = 20;
@@ -13,6 +18,7 @@ final class Run {
     private final Target target;
     private final Bodies bodies;
     private final int window;
+    private final long rate;
     private final Semaphore free;
     private final long start;
     private final long from;
@@ -24,10 +30,11 @@ final class Run {
     private long errors;
     private long warmupErrors;
 
-    Run(Target target, Bodies bodies, int window, long warmupMs, long timeMs) {
+    Run(Target target, Bodies bodies, int window, long warmupMs, long timeMs, long rate) {
         this.target = target;
         this.bodies = bodies;
         this.window = window;
+        this.rate = rate;
         free = new Semaphore(window);
         start = System.nanoTime();
         from = TimeUnit.MILLISECONDS.toNanos(warmupMs);
@@ -50,6 +57,23 @@ final class Run {
 
     /** Sends until the time is over; returns how many messages were never answered. */
     private long send() throws Exception {
+        if (rate > 0) sendWhenDue();
+        else sendWhenAnswered();
+        boolean answered = free.tryAcquire(window, ANSWER_MAX_S, TimeUnit.SECONDS);
+        return answered ? 0 : window - free.availablePermits();
+    }
+
+    private void sendWhenDue() throws Exception {
+        for (long number = 0; ; number++) {
+            long due = number * TimeUnit.SECONDS.toNanos(1) / rate;
+            if (due >= to) return;
+            for (long early = due - now(); early > 0; early = due - now()) LockSupport.parkNanos(early);
+            if (!free.tryAcquire(Math.max(0, to - now()), TimeUnit.NANOSECONDS)) return;
+            target.send(bodies.next(), stored -> settle(due, stored));
+        }
+    }
+
+    private void sendWhenAnswered() throws Exception {
         while (now() < to) {
             int permits = free.drainPermits();
             if (permits == 0) {
@@ -66,8 +90,6 @@ final class Run {
                 target.send(bodies.next(), stored -> settle(sent, stored));
             }
         }
-        boolean answered = free.tryAcquire(window, ANSWER_MAX_S, TimeUnit.SECONDS);
-        return answered ? 0 : window - free.availablePermits();
     }
 
     private void settle(long sent, boolean stored) {

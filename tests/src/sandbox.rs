@@ -7,14 +7,14 @@
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 /// Time between two looks at the process inside.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 /// Set in the process inside.
-const INSIDE: &str = "TIMBERMQ_JEPSEN_INSIDE";
+const INSIDE: &str = "TIMBERMQ_SANDBOX_INSIDE";
 /// Programs without which there is no sandbox, and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 3] = [("ip", "iproute2"), ("unshare", "util-linux"), ("nsenter", "util-linux")];
 
@@ -58,7 +58,7 @@ pub fn has_program(name: &str) -> bool {
 ///
 /// # Errors
 /// It cannot be started.
-pub fn enter(arguments: &[OsString]) -> Result<ExitCode> {
+pub fn enter(arguments: &[OsString]) -> Result<ExitStatus> {
     let mut child = Command::new("unshare")
         .args(NAMESPACES)
         .arg(std::env::current_exe().context("the path of this program")?)
@@ -85,12 +85,7 @@ pub fn enter(arguments: &[OsString]) -> Result<ExitCode> {
         }
     })?;
     drop(lifeline);
-    Ok(match status.code() {
-        Some(0) => ExitCode::SUCCESS,
-        Some(1) => ExitCode::from(1),
-        // Whatever else happened in there, it was no verdict.
-        _ => ExitCode::from(2),
-    })
+    Ok(status)
 }
 
 /// To be called inside: ends the process, and so everything in the sandbox, when whoever started it is gone.

@@ -14,9 +14,9 @@ use crate::sandbox::{has_program, run};
 
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
-const BRIDGE: &str = "jepsen0";
-/// The clients' address.
-const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
+const BRIDGE: &str = "lan0";
+/// The address of clients, and of whatever else is not on a machine of its own.
+pub const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 
 /// A machine on the network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +104,18 @@ impl Network {
     #[must_use]
     pub fn machines(&self) -> &[Machine] {
         &self.machines
+    }
+
+    /// Every link of a machine, both ways: who cuts these cuts it off from everybody.
+    #[must_use]
+    pub fn links_of(&self, n: usize) -> Vec<Link> {
+        let Some(Machine { name, .. }) = self.machines.get(n) else { return Vec::new() };
+        let others = self.machines.iter().filter(|other| other.name != *name);
+        let between = others.flat_map(|other| {
+            let ends = (name.clone(), other.name.clone());
+            [Link::Between(ends.0.clone(), ends.1.clone()), Link::Between(ends.1, ends.0)]
+        });
+        between.chain([Link::ToClients(name.clone()), Link::FromClients(name.clone())]).collect()
     }
 
     /// Cuts exactly these links, and heals all others. Between machines, `loss` in percent of the packets are lost at random,
@@ -197,5 +209,24 @@ mod tests {
              add rule bridge cuts forward numgen random mod 100 < 5 drop\n"
         );
         assert_eq!(rules(&[], 0), "flush table bridge cuts\n");
+    }
+
+    #[test]
+    fn who_is_cut_off_neither_hears_nor_is_heard() {
+        let machine = |n: u8| Machine { name: format!("n{n}"), ip: Ipv4Addr::new(10, 77, 0, n) };
+        let network = Network { machines: (1..=3).map(machine).collect(), hub: None };
+        let between = |from: &str, to: &str| Link::Between(from.into(), to.into());
+        assert_eq!(
+            network.links_of(1),
+            [
+                between("n2", "n1"),
+                between("n1", "n2"),
+                between("n2", "n3"),
+                between("n3", "n2"),
+                Link::ToClients("n2".into()),
+                Link::FromClients("n2".into()),
+            ]
+        );
+        assert_eq!(network.links_of(3), []);
     }
 }

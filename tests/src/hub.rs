@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use timbermq_tests::dice::Dice;
 
+use crate::dice::Dice;
 use crate::sandbox::has_program;
 
 /// Where TUN devices are made.
