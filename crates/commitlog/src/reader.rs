@@ -73,9 +73,12 @@ impl<'a> FrameReader<'a> {
         if self.ahead.len() >= len {
             return Ok(());
         }
+        // What is there of a frame larger than a chunk, or across two, is not read again.
+        let there = self.ahead.len();
         let mut buf = BytesMut::zeroed(len.max(self.chunk_bytes));
-        let read = self.segment.read_at(&mut buf, self.position)?;
-        buf.truncate(read);
+        buf[..there].copy_from_slice(&self.ahead);
+        let read = self.segment.read_at(&mut buf[there..], self.position + there as u64)?;
+        buf.truncate(there + read);
         self.ahead = buf.freeze();
         Ok(())
     }
@@ -158,4 +161,77 @@ pub(crate) struct Link {
 pub(crate) fn link(segment: &Segment, position: u64, from_index: u64, index: u64) -> io::Result<Link> {
     let frame = seek(segment, position, from_index, index, CHUNK_BYTES)?.expect(index)?;
     Ok(Link { id: frame.header.id, crc: frame.header.crc, end: frame.end() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use timbermq_env::DiskFile;
+    use timbermq_types::{LogIndex, Term};
+
+    use super::*;
+    use crate::EntryKind;
+    use crate::frame::{self, Context};
+    use crate::segment::SegmentHeader;
+
+    /// A file in memory that counts the bytes read from it.
+    struct Counted {
+        bytes: Vec<u8>,
+        read: Arc<AtomicUsize>,
+    }
+
+    impl DiskFile for Counted {
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+            let rest = self.bytes.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+            let len = rest.len().min(buf.len());
+            buf[..len].copy_from_slice(&rest[..len]);
+            self.read.fetch_add(len, Ordering::Relaxed);
+            Ok(len)
+        }
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("a reader writes nothing")
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            unreachable!("a reader syncs nothing")
+        }
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            unreachable!("a reader cuts nothing")
+        }
+    }
+
+    #[test]
+    fn no_byte_is_read_twice_whatever_the_size_of_frames() {
+        let sizes = [300_000, 10, 0, 255_000, 263_000, 700_000, 90_000, 100_000, 120_000, 1];
+        let header =
+            SegmentHeader { group: 1, base: 0, first_index: 0, prev: None, prev_crc: 0, epoch: 0, generation: 0 };
+        let (mut bytes, seed) = header.encode();
+        let before = bytes.len();
+        let mut prev = 0;
+        for (index, size) in (0..).zip(sizes) {
+            let context = Context { seed, prev, behind: 0, epoch: 0 };
+            let payload = vec![b'a'; size];
+            prev =
+                frame::encode(&mut bytes, LogId::new(Term(1), LogIndex(index)), EntryKind::Normal, &payload, &context);
+        }
+        let (frames, read) = (bytes.len() - before, Arc::<AtomicUsize>::default());
+        let file = Arc::new(Counted { bytes, read: Arc::clone(&read) });
+        let segment = Segment { header, seed, path: PathBuf::from("segment"), file };
+        for chunk in [0, 8192, CHUNK_BYTES] {
+            read.store(0, Ordering::Relaxed);
+            let mut reader = FrameReader::new(&segment, 0, chunk);
+            for (index, size) in (0..).zip(sizes) {
+                assert_eq!(reader.expect(index).unwrap().payload.len(), size);
+            }
+            assert!(reader.peek().unwrap().is_none(), "that was all");
+            // Padding between frames may be passed over.
+            let read = read.load(Ordering::Relaxed);
+            assert!(read <= frames, "{read} of {frames} bytes in chunks of {chunk}");
+        }
+    }
 }
