@@ -215,7 +215,7 @@ mod tests {
         let mut prev = 0;
         for (index, size) in (0..).zip(sizes) {
             let context = Context { seed, prev, behind: 0, epoch: 0 };
-            let payload = vec![b'a'; size];
+            let payload = vec![b'a'; size].into();
             prev =
                 frame::encode(&mut bytes, LogId::new(Term(1), LogIndex(index)), EntryKind::Normal, &payload, &context);
         }
