@@ -21,6 +21,9 @@ use crate::raft::{self, Entry, Group, Payload, RaftLogId, RaftVote};
 
 /// Bytes of one read for the state machine.
 const APPLY_READ_BYTES: usize = 1 << 20;
+/// The same where all of a range is held anyway, as when a start applies entries again: the entry that a read has no room
+/// for any more is read again by the next.
+const RANGE_READ_BYTES: usize = 8 << 20;
 /// How long an append waits for a snapshot that it follows on to be installed.
 const INSTALL_WAIT: Duration = Duration::from_secs(30);
 
@@ -135,7 +138,7 @@ impl RaftLogReader<Group> for LogStore {
         let mut from = self.log.last_purged().map_or(from, |purged| from.max(purged.index.0 + 1));
         let mut entries = Vec::new();
         while from < to {
-            let more = self.entries(from, to, APPLY_READ_BYTES).await?;
+            let more = self.entries(from, to, RANGE_READ_BYTES).await?;
             let Some(last) = more.last() else { break };
             from = last.id.index + 1;
             entries.extend(more);

@@ -207,10 +207,7 @@ impl Replica {
         let state_machine = StateMachine::new(env.clone(), log.clone(), keeper.clone(), effects.clone(), installed);
         let peers =
             Peers::new(env.clone(), Arc::clone(&book), failure.clone(), config.stall_limit, config.request_window);
-        let raft = Raft::new(config.node.0, engine, peers.clone(), log_store, state_machine).await;
-        let raft = raft.map_err(|error| StartError::Engine(error.to_string()))?;
-
-        let (stop, tasks) = mpsc::channel(1);
+        // Before the engine, which applies again what the index does not have: it may be more than memory may hold.
         let (keeper_stop, keeper_stopped) = mpsc::channel(1);
         let (keeper_end, keeper_ended) = oneshot::channel();
         let keeper_task = keeper.clone().run(failure.clone(), keeper_stopped);
@@ -218,6 +215,14 @@ impl Replica {
             keeper_task.await;
             let _ = keeper_end.send(());
         });
+        let raft = Raft::new(config.node.0, engine, peers.clone(), log_store, state_machine);
+        let raft = match race(failure.wait(), raft).await {
+            Either::Left(failure) => Err(failure.to_string()),
+            Either::Right(raft) => raft.map_err(|error| error.to_string()),
+        };
+        let raft = raft.map_err(StartError::Engine)?;
+
+        let (stop, tasks) = mpsc::channel(1);
         watch_log(&env, &log, &failure, stop.clone());
 
         let (role_tx, role) = watch::channel(Role::default());

@@ -186,6 +186,25 @@ fn an_index_that_was_deleted_after_a_purge_is_rebuilt() {
 }
 
 #[test]
+fn an_index_that_was_deleted_is_rebuilt_though_memory_cannot_hold_it() {
+    // Applying waits for the index after a few commands, also while the log is applied again.
+    let mut cluster = Cluster::new(3, |config| {
+        config.keeper.rotate_bytes = 512;
+        config.keeper.dirty_bytes_max = 2048;
+    });
+    // The engine applies some dozens of entries at a time again.
+    let done: Vec<_> = (0..200).flat_map(|n| cluster.write(cluster.leader(), &format!("a{n}-"), 1)).collect();
+    cluster.agree();
+    for replica in 0..3 {
+        cluster.places[replica].kill();
+        cluster.places[replica].store = std::sync::Arc::default();
+        cluster.start(replica);
+        cluster.agree();
+        cluster.assert_has(replica, &done);
+    }
+}
+
+#[test]
 fn an_empty_replica_takes_the_place_of_a_dead_one() {
     let mut cluster = Cluster::with_segments(3, 64 << 10, short_retention);
     let leader = cluster.leader();

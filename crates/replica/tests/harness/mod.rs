@@ -285,7 +285,7 @@ impl Place {
                 }
             });
         });
-        let (replica, disk) = rx.recv().unwrap().unwrap();
+        let (replica, disk) = rx.recv_timeout(PATIENCE).expect("it starts in time").unwrap();
         self.running = Some(Running { replica, disk, store: stall, back_ms, end, thread });
     }
 
