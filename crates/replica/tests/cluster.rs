@@ -205,6 +205,22 @@ fn an_index_that_was_deleted_is_rebuilt_though_memory_cannot_hold_it() {
 }
 
 #[test]
+fn a_start_that_waits_for_an_index_which_cannot_be_written_fails() {
+    let mut cluster = Cluster::new(1, |config| {
+        config.keeper.rotate_bytes = 512;
+        config.keeper.dirty_bytes_max = 2048;
+    });
+    for n in 0..200 {
+        cluster.write(cluster.leader(), &format!("a{n}-"), 1);
+    }
+    let place = &mut cluster.places[0];
+    place.kill();
+    (place.store, place.broken) = (std::sync::Arc::default(), true);
+    let error = place.try_start_error(1 << 20);
+    assert!(error.contains("the index's disk is broken"), "{error}");
+}
+
+#[test]
 fn an_empty_replica_takes_the_place_of_a_dead_one() {
     let mut cluster = Cluster::with_segments(3, 64 << 10, short_retention);
     let leader = cluster.leader();
@@ -220,7 +236,7 @@ fn an_empty_replica_takes_the_place_of_a_dead_one() {
     let mut config = config(new.node, members, cluster.root.path().join("n9"));
     config.bootstrap = false;
     short_retention(&mut config);
-    cluster.places[dead] = Place { config, store: Default::default(), running: None };
+    cluster.places[dead] = Place { config, store: Default::default(), broken: false, running: None };
     cluster.start(dead);
     let replica = cluster.places[leader].replica().clone();
     block_on(replica.add_learner(new.node, new.addr.clone())).unwrap();
@@ -247,7 +263,7 @@ fn a_learner_that_lacks_the_log_does_not_become_a_voter() {
     members.push(new.clone());
     let mut config = config(new.node, members, cluster.root.path().join("n9"));
     config.bootstrap = false;
-    cluster.places.push(Place { config, store: Default::default(), running: None });
+    cluster.places.push(Place { config, store: Default::default(), broken: false, running: None });
     cluster.start(3);
     let replica = cluster.places[leader].replica().clone();
     block_on(replica.add_learner(new.node, new.addr)).unwrap();
@@ -295,7 +311,7 @@ fn a_member_that_never_met_a_replica_does_not_take_its_empty_successor_for_it() 
     members.push(new.clone());
     let mut joins = config(new.node, members.clone(), cluster.root.path().join("n9"));
     joins.bootstrap = false;
-    cluster.places.push(Place { config: joins, store: Default::default(), running: None });
+    cluster.places.push(Place { config: joins, store: Default::default(), broken: false, running: None });
     cluster.start(3);
     let replica = cluster.places[leader].replica().clone();
     block_on(replica.add_learner(new.node, new.addr)).unwrap();

@@ -71,10 +71,11 @@ impl Clock for LateClock {
     }
 }
 
-/// A store whose writing can be held up.
+/// A store whose writing can be held up, or fails.
 struct StallStore {
     inner: Arc<MemoryStore>,
     stall: Stall,
+    broken: bool,
 }
 
 impl Store for StallStore {
@@ -104,6 +105,9 @@ impl Store for StallStore {
     }
     fn write_frozen(&self, sync: bool) -> Result<(), StoreError> {
         self.stall.wait();
+        if self.broken {
+            return Err(StoreError::Failed("the index's disk is broken".into()));
+        }
         self.inner.write_frozen(sync)
     }
     fn dirty_bytes(&self) -> usize {
@@ -229,6 +233,8 @@ pub struct Running {
 pub struct Place {
     pub config: ReplicaConfig,
     pub store: Arc<MemoryStore>,
+    /// Whether writing the index fails at the next start.
+    pub broken: bool,
     pub running: Option<Running>,
 }
 
@@ -250,7 +256,7 @@ impl Place {
         let (tx, rx) = std::sync::mpsc::channel();
         let (end, ended) = oneshot::channel();
         let stall = Stall::default();
-        let store: Arc<dyn Store> = Arc::new(StallStore { inner: store, stall: stall.clone() });
+        let store: Arc<dyn Store> = Arc::new(StallStore { inner: store, stall: stall.clone(), broken: self.broken });
         let back_ms = Arc::new(AtomicU64::new(0));
         let late_by = Arc::clone(&back_ms);
         let thread = std::thread::spawn(move || {
@@ -334,7 +340,7 @@ impl Cluster {
             .map(|me| {
                 let mut config = config(me.node, members.clone(), root.path().join(format!("n{}", me.node)));
                 adjust(&mut config);
-                Place { config, store: Arc::default(), running: None }
+                Place { config, store: Arc::default(), broken: false, running: None }
             })
             .collect();
         let mut cluster = Self { root, places, segment_bytes };
