@@ -440,7 +440,7 @@ impl CommitLog {
     }
 
     fn entry_at_once(&self, position: u64) -> io::Result<Placed> {
-        let (segment, mark) = {
+        let (segment, mark, layout, written) = {
             let state = self.shared().state();
             if position >= state.end {
                 return Err(not_found(format!("position {position} is beyond the log's end {}", state.end)));
@@ -451,7 +451,8 @@ impl CommitLog {
             let after = state.segments.partition_point(|map| map.segment.header.base <= position);
             let gone = || not_found(format!("position {position} is no longer in the log"));
             let map = after.checked_sub(1).and_then(|at| state.segments.get(at)).ok_or_else(gone)?;
-            (Arc::clone(&map.segment), map.mark_for_position(position).ok_or_else(gone)?)
+            let mark = map.mark_for_position(position).ok_or_else(gone)?;
+            (Arc::clone(&map.segment), mark, state.layout, state.written_next)
         };
         if let Some(placed) = self.shared().cold().at_position(position) {
             return Ok(placed);
@@ -463,9 +464,29 @@ impl CommitLog {
             index += 1;
             if position < reader.position() {
                 let placed = frame.into_placed();
-                self.shared().cold().push(&placed);
+                let mut read = vec![placed.clone()];
+                // What was read with it is what is wanted next. If it is damaged, whoever wants it is told.
+                let last = reader.position() + self.shared().options.cold_cache_bytes as u64 / 2;
+                while index < written && reader.holds_next() {
+                    let Ok(frame) = self.expect(&mut reader, index) else { break };
+                    if frame.end() > last {
+                        break;
+                    }
+                    index += 1;
+                    read.push(frame.into_placed());
+                }
+                self.keep(&read, layout);
                 return Ok(placed);
             }
+        }
+    }
+
+    /// Keeps entries in memory that were read from the files of `layout`, unless those were cut meanwhile.
+    fn keep(&self, read: &[Placed], layout: u64) {
+        // Held before the layout is looked at: who changes it empties the cache afterwards.
+        let mut cold = self.shared().cold();
+        if self.shared().state().layout == layout {
+            read.iter().for_each(|placed| cold.push(placed));
         }
     }
 

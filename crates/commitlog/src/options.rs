@@ -40,7 +40,7 @@ impl Default for LogOptions {
             group: String::new(),
             segment_bytes: 1 << 30,
             cache_bytes: 64 << 20,
-            cold_cache_bytes: 16 << 20,
+            cold_cache_bytes: 64 << 20,
             durability: Durability::QuorumFsync,
             fill_ahead_bytes: 32 << 20,
             spare_segments_max: 2,

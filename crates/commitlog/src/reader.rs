@@ -98,6 +98,12 @@ impl<'a> FrameReader<'a> {
         Ok(Some(Frame { header, header_crc, position: self.position, payload, intact }))
     }
 
+    /// Whether the next frame, if there is one, was read already.
+    pub(crate) fn holds_next(&self) -> bool {
+        let len = |header: FrameHeader| FRAME_HEADER_BYTES + header.len as usize;
+        FrameHeader::parse(&self.ahead).is_some_and(|header| len(header) <= self.ahead.len())
+    }
+
     /// Goes on behind `frame`, which was just peeked.
     pub(crate) fn advance(&mut self, frame: &Frame) {
         let len = frame.header.frame_bytes();

@@ -322,6 +322,8 @@ fn reads_are_bounded_by_bytes_in_memory_and_on_disk() {
     assert!(!rig.log.is_cached_at(position));
     rig.log.read_at(position, 10).unwrap();
     assert!(rig.log.is_cached_at(position), "the neighbours of what was read are soon wanted");
+    let next = rig.log.position_of(LogIndex(3)).unwrap();
+    assert!(rig.log.is_cached_at(next), "it was read with it");
     assert!(rig.log.cached_bytes() <= 3000);
 }
 
