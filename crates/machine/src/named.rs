@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use foldhash::fast::RandomState;
 use timbermq_types::TopicName;
 
 /// Values that are found by a hash, since every send looks for its topic, and gone through in the order of the names: what
 /// follows from that must be the same on each replica, and a hash's order is not.
 #[derive(Debug)]
 pub(crate) struct Named<V> {
-    found: HashMap<TopicName, V>,
+    found: HashMap<TopicName, V, RandomState>,
     order: BTreeSet<TopicName>,
 }
 
 impl<V> Default for Named<V> {
     fn default() -> Self {
-        Self { found: HashMap::new(), order: BTreeSet::new() }
+        Self { found: HashMap::default(), order: BTreeSet::new() }
     }
 }
 
