@@ -31,12 +31,24 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn of(header: &PullMessageHeader) -> Self {
-        let messages = usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, MESSAGES_MAX);
-        let asked = header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        Self::new(header.max_msg_nums, header.max_msg_bytes)
+    }
+
+    fn new(messages: i32, bytes: Option<i32>) -> Self {
+        let messages = usize::try_from(messages).unwrap_or(0).clamp(1, MESSAGES_MAX);
+        let asked = bytes.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
         Self {
             messages,
             bytes: asked.unwrap_or(BYTES_DEFAULT).clamp(100, BYTES_MAX),
             rows: (messages * 20).clamp(ROWS_MIN, ROWS_MAX),
+        }
+    }
+
+    /// Rows to look at: a filter may leave few of them over, without one no more are needed than messages.
+    fn rows_for(&self, filter: &TagFilter) -> usize {
+        match filter {
+            TagFilter::All => self.messages.min(self.rows),
+            _ => self.rows,
         }
     }
 }
@@ -65,14 +77,8 @@ pub(super) struct Found {
 /// Reads what `request` asks for. What is in memory is read here; the rest where blocking is allowed, a few at a time.
 pub(super) async fn read(context: &Context, request: Request) -> Result<Found, Failure> {
     let (view, log) = (context.view().clone(), context.replica.log().clone());
-    // A filter may leave few of the rows over, so it gets more of them to look at.
-    let rows_now = match request.filter {
-        TagFilter::All => request.limits.messages.min(request.limits.rows),
-        _ => request.limits.rows,
-    };
-    if is_hot(&view, &log, &request, rows_now) {
-        let hot = Request { limits: Limits { rows: rows_now, ..request.limits }, ..request };
-        return read_here(&view, &log, &hot);
+    if is_hot(&view, &log, &request) {
+        return read_here(&view, &log, &request);
     }
     let permit = context.cold_reads.acquire().await.map_err(|_| Failure::Stopping)?;
     let found = context.env.blocking("broker.read", move || read_here(&view, &log, &request)).await;
@@ -81,7 +87,8 @@ pub(super) async fn read(context: &Context, request: Request) -> Result<Found, F
 }
 
 /// Whether all that is asked for is in memory.
-fn is_hot(view: &View, log: &CommitLog, request: &Request, rows: usize) -> bool {
+fn is_hot(view: &View, log: &CommitLog, request: &Request) -> bool {
+    let rows = request.limits.rows_for(&request.filter);
     if !view.rows_cached(request.topic.as_str(), request.queue, request.from, rows) {
         return false;
     }
@@ -92,9 +99,14 @@ fn is_hot(view: &View, log: &CommitLog, request: &Request, rows: usize) -> bool 
 fn read_here(view: &View, log: &CommitLog, request: &Request) -> Result<Found, Failure> {
     let limits = request.limits;
     let rows = view
-        .rows(request.topic.as_str(), request.queue, request.from, limits.rows)
+        .rows(request.topic.as_str(), request.queue, request.from, limits.rows_for(&request.filter))
         .map_err(|error| Failure::Internal(error.to_string()))?;
-    let mut body = BytesMut::new();
+    // What a filter leaves over is not known before.
+    let room: usize = match request.filter {
+        TagFilter::All => rows.iter().map(|row| row.size as usize).sum(),
+        _ => 0,
+    };
+    let mut body = BytesMut::with_capacity(room.min(limits.bytes));
     let mut count = 0;
     let mut next = request.from;
     let mut last = None;
@@ -129,4 +141,24 @@ fn read_here(view: &View, log: &CommitLog, request: &Request) -> Result<Found, F
     }
     let distance_bytes = last.map_or(0, |position| log.end_position().0.saturating_sub(position.0));
     Ok(Found { body: body.freeze(), next, distance_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(messages: i32, filter: &TagFilter) -> usize {
+        Limits::new(messages, None).rows_for(filter)
+    }
+
+    #[test]
+    fn a_reader_of_everything_looks_at_no_more_rows_than_it_gets_messages() {
+        assert_eq!([1, 32, 1_000_000].map(|messages| rows(messages, &TagFilter::All)), [1, 32, MESSAGES_MAX]);
+    }
+
+    #[test]
+    fn a_reader_of_some_tags_looks_at_many_rows_for_each() {
+        let tags = TagFilter::of_expression("a || b");
+        assert_eq!([1, 32, 100, 1_000_000].map(|messages| rows(messages, &tags)), [800, 800, 2_000, ROWS_MAX]);
+    }
 }
