@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
@@ -95,6 +95,10 @@ pub struct RocketMq {
     number: Arc<AtomicU64>,
 }
 
+/// Longest wait for a leader before a load, and the pause between two questions.
+const LEADER_MAX: Duration = Duration::from_secs(10);
+const LEADER_PAUSE: Duration = Duration::from_millis(100);
+
 /// The queues of one broker group and where its leader is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
@@ -117,7 +121,20 @@ impl RocketMq {
         if endpoint.is_topic_missing().await? {
             make_topics(&endpoint.client, &endpoint.topics, endpoint.options.queues).await?;
         }
+        endpoint.wait_for_leader().await?;
         Ok(endpoint)
+    }
+
+    /// Waits until the NameServer knows a leader for the topic: it may just have been made, or a takeover be under way.
+    async fn wait_for_leader(&self) -> Result<()> {
+        let deadline = Instant::now() + LEADER_MAX;
+        while let Err(error) = self.targets().await {
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(LEADER_PAUSE).await;
+        }
+        Ok(())
     }
 
     async fn is_topic_missing(&self) -> Result<bool> {
@@ -212,7 +229,9 @@ impl Sender for RocketMqSender {
 
 #[cfg(test)]
 mod tests {
+    use timbermq_remoting::body::{BrokerData, JsonBody, QueueData, TopicRouteData};
     use timbermq_remoting::{RemotingCommand, RequestCode};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -277,5 +296,41 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_an_error() {
         assert!(sender(1).take(&mut BytesMut::from(&b"HTTP/1.1 400"[..])).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_topic_whose_leader_is_not_known_yet_is_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let name_server = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut asked, mut received, decoder) = (0, BytesMut::new(), FrameDecoder::default());
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while stream.read_buf(&mut received).await.is_ok_and(|bytes| bytes > 0) {
+                while let Some(request) = decoder.decode(&mut received).unwrap() {
+                    asked += 1;
+                    let id = if asked > 4 { 0 } else { 2 };
+                    let broker_addrs = [(id, "127.0.0.1:1".to_owned())].into();
+                    let broker = BrokerData { broker_name: "b".into(), broker_addrs, ..BrokerData::default() };
+                    let queues =
+                        QueueData { broker_name: "b".into(), perm: 6, write_queue_nums: 1, ..QueueData::default() };
+                    let (broker_datas, queue_datas) = (vec![broker], vec![queues]);
+                    let route = TopicRouteData { broker_datas, queue_datas, ..TopicRouteData::default() };
+                    let mut out = BytesMut::new();
+                    request.respond(ResponseCode::SUCCESS).with_body(route.to_json()).encode(&mut out).unwrap();
+                    stream.write_all(&out).await.unwrap();
+                }
+            }
+        });
+        let options = Options {
+            name_servers: vec![name_server],
+            topic: "bench".into(),
+            topics: 1,
+            queues: 1,
+            producer_group: "p".into(),
+            size: 8,
+            header: SerializeType::Json,
+        };
+        let endpoint = RocketMq::open(options).await.unwrap();
+        assert_eq!(endpoint.targets().await.unwrap()[0].addr, "127.0.0.1:1");
     }
 }
