@@ -52,8 +52,6 @@ pub fn run(args: &ServerArgs) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
-        // A reader that catches up takes what senders and replication leave.
-        .on_thread_start(process::give_way)
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(serve(settings));
