@@ -51,6 +51,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
+        "peers-s5" => latency_beside_peers(&figures),
         "growth" => growth(&figures),
         _ => String::new(),
     };
@@ -241,33 +242,21 @@ fn beside_peers(figures: &Value) -> String {
     for row in array(&figures["peers"]).flat_map(|peer| array(&peer["windows"])) {
         windows.extend(row["window"].as_u64().filter(|window| !windows.contains(window)));
     }
-    let named = |peer: &Value| {
-        let name = peer["name"].as_str().unwrap_or("?");
-        let promise = if peer["equal_durability"] == true { "" } else { ", promises less" };
-        format!("{name}{promise}")
-    };
     // Of the peers that were measured with this many in flight.
     let of = |window: u64, bars: &dyn Fn(&Value) -> Vec<Option<Range>>| -> Vec<Group> {
         let row = |peer: &Value| array(&peer["windows"]).find(|row| row["window"] == window).cloned();
         array(&figures["peers"])
-            .filter_map(|peer| Some((named(peer), row(peer).filter(|row| row["pairs"] != 0)?)))
+            .filter_map(|peer| Some((peer_label(peer), row(peer).filter(|row| row["pairs"] != 0)?)))
             .map(|(name, row)| (name, bars(&row).into_iter().enumerate().collect()))
             .collect()
     };
-    let both = || vec![OURS.to_owned(), "the other".to_owned()];
-    let ratio = |row: &Value| {
-        let [median, min, max] = ["ratio_median", "ratio_min", "ratio_max"].map(|name| row[name].as_f64());
-        vec![median.zip(min).zip(max).map(|((median, min), max)| Range { median, min, max })]
-    };
-    let pair =
-        |row: &Value, name: &str| vec![Range::of(row, &format!("timbermq_{name}"), 1.0), Range::of(row, name, 1.0)];
     let mut plots: Vec<Bars> = windows
         .iter()
         .map(|window| Bars {
             title: format!("{OURS} ÷ the other, {window} in flight"),
             axis: "ratio of messages a second; dashed: even",
             series: vec![OURS.to_owned()],
-            groups: of(*window, &ratio),
+            groups: of(*window, &|row| vec![ratio(row)]),
             even: Some(1.0),
             ..Bars::default()
         })
@@ -281,12 +270,69 @@ fn beside_peers(figures: &Value) -> String {
         plots.extend(shown.map(|(title, axis, name)| Bars {
             title: format!("{title}, {largest} in flight"),
             axis,
-            series: both(),
-            groups: of(*largest, &|row| pair(row, name)),
+            series: pair(),
+            groups: of(*largest, &|row| both(row, name, 1.0)),
             ..Bars::default()
         }));
     }
     plots.iter().map(Bars::draw).collect()
+}
+
+/// At one rate: only of the peers that kept it.
+fn latency_beside_peers(figures: &Value) -> String {
+    let of = |bars: &dyn Fn(&Value) -> Vec<Option<Range>>| -> Vec<Group> {
+        array(&figures["peers"])
+            .filter_map(|peer| {
+                let kept = array(&peer["windows"]).find(|row| row["pairs_kept"].as_u64().is_some_and(|kept| kept > 0));
+                Some((peer_label(peer), bars(kept?).into_iter().enumerate().collect()))
+            })
+            .collect()
+    };
+    let rate = number(&figures["rate"]);
+    let mut plots = vec![Bars {
+        title: format!("99th percentile: {OURS} ÷ the other, {rate}/s"),
+        axis: "ratio of latencies; dashed: even",
+        series: vec![OURS.to_owned()],
+        groups: of(&|row| vec![Range::of(row, "p99_ratio", 1.0)]),
+        even: Some(1.0),
+        ..Bars::default()
+    }];
+    let shown = [
+        ("Latency, median", "ms", "p50_us", 1e3),
+        ("Latency, 99th percentile", "ms", "p99_us", 1e3),
+        ("CPU a message of the servers", "µs", "servers_cpu_us_per_msg", 1.0),
+    ];
+    plots.extend(shown.map(|(title, axis, name, unit)| Bars {
+        title: format!("{title}, {rate}/s"),
+        axis,
+        series: pair(),
+        groups: of(&|row| both(row, name, unit)),
+        ..Bars::default()
+    }));
+    plots.iter().map(Bars::draw).collect()
+}
+
+/// A peer's name, and that its acknowledgement promises less, where it does.
+fn peer_label(peer: &Value) -> String {
+    let name = peer["name"].as_str().unwrap_or("?");
+    let promise = if peer["equal_durability"] == true { "" } else { ", promises less" };
+    format!("{name}{promise}")
+}
+
+/// The series of drawings that show TimberMQ and a peer.
+fn pair() -> Vec<String> {
+    vec![OURS.to_owned(), "the other".to_owned()]
+}
+
+/// A figure of TimberMQ and the peer's, of a row that holds both.
+fn both(row: &Value, name: &str, unit: f64) -> Vec<Option<Range>> {
+    vec![Range::of(row, &format!("timbermq_{name}"), unit), Range::of(row, name, unit)]
+}
+
+/// The ratio of messages a second in the pairs of runs.
+fn ratio(row: &Value) -> Option<Range> {
+    let [median, min, max] = ["ratio_median", "ratio_min", "ratio_max"].map(|name| row[name].as_f64());
+    median.zip(min).zip(max).map(|((median, min), max)| Range { median, min, max })
 }
 
 fn growth(figures: &Value) -> String {
@@ -391,6 +437,7 @@ mod tests {
             ">index deleted<",
             ">beside the producer<",
             ">CPU a message, larger messages<",
+            ">99th percentile: TimberMQ ÷ the other, 5000/s<",
         ] {
             assert!(page.contains(drawing), "{drawing}");
         }
