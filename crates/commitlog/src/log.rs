@@ -440,7 +440,7 @@ impl CommitLog {
     }
 
     fn entry_at_once(&self, position: u64) -> io::Result<Placed> {
-        let (segment, mark, layout, written) = {
+        let (segment, mark, layout, written, end) = {
             let state = self.shared().state();
             if position >= state.end {
                 return Err(not_found(format!("position {position} is beyond the log's end {}", state.end)));
@@ -452,7 +452,7 @@ impl CommitLog {
             let gone = || not_found(format!("position {position} is no longer in the log"));
             let map = after.checked_sub(1).and_then(|at| state.segments.get(at)).ok_or_else(gone)?;
             let mark = map.mark_for_position(position).ok_or_else(gone)?;
-            (Arc::clone(&map.segment), mark, state.layout, state.written_next)
+            (Arc::clone(&map.segment), mark, state.layout, state.written_next, map.end)
         };
         if let Some(placed) = self.shared().cold().at_position(position) {
             return Ok(placed);
@@ -466,7 +466,8 @@ impl CommitLog {
                 let placed = frame.into_placed();
                 let mut read = vec![placed.clone()];
                 // What was read with it is what is wanted next. If it is damaged, whoever wants it is told.
-                let last = reader.position() + self.shared().options.cold_cache_bytes as u64 / 2;
+                // Behind the segment's end lie at most entries that were cut, which the next segment has anew.
+                let last = end.min(reader.position() + self.shared().options.cold_cache_bytes as u64 / 2);
                 while index < written && reader.holds_next() {
                     let Ok(frame) = self.expect(&mut reader, index) else { break };
                     if frame.end() > last {

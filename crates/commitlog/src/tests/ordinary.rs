@@ -328,6 +328,21 @@ fn reads_are_bounded_by_bytes_in_memory_and_on_disk() {
 }
 
 #[test]
+fn entries_cut_at_the_end_of_a_segment_are_not_read_with_their_neighbours() {
+    let mut rig = Rig::new(LogOptions { cache_bytes: 0, cold_cache_bytes: 1 << 20, ..options() });
+    rig.append(1, &[300, 300, 1]);
+    rig.step();
+    rig.change(Change::Truncate(Some(id(1, 1))));
+    // Does not fit: where it would have begun, the file still has the entry that was cut.
+    rig.append(1, &[7000]);
+    rig.step();
+    rig.log.read_at(rig.log.position_of(LogIndex(0)).unwrap(), 300).unwrap();
+    let position = rig.log.position_of(LogIndex(2)).unwrap();
+    assert_eq!(rig.log.read_at(position, 7000).unwrap().len(), 7000);
+    rig.check();
+}
+
+#[test]
 fn unwritten_entries_stay_in_memory_whatever_the_cache_size() {
     let mut rig = Rig::new(LogOptions { cache_bytes: 0, ..options() });
     rig.append(1, &[1000; 6]);
