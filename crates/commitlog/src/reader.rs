@@ -80,6 +80,8 @@ impl<'a> FrameReader<'a> {
         let read = self.segment.read_at(&mut buf[there..], self.position + there as u64)?;
         buf.truncate(there + read);
         self.ahead = buf.freeze();
+        // One chunk: the disk works while this one is looked at, and a sync finds no more than that before it.
+        self.segment.read_ahead(self.position + self.ahead.len() as u64, self.chunk_bytes);
         Ok(())
     }
 

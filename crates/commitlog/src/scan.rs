@@ -140,6 +140,7 @@ fn look_behind(segment: &Segment, map: &SegmentMap, next: u64, hard: &HardState)
     let mut buf = vec![0; CHUNK_BYTES];
     while at < stop {
         let read = segment.read_at(&mut buf, at)?;
+        segment.read_ahead(at + read as u64, CHUNK_BYTES);
         if read < FRAME_HEADER_BYTES {
             break;
         }

@@ -135,6 +135,11 @@ impl Segment {
     pub(crate) fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
         self.file.read_at(buf, self.offset_of(position))
     }
+
+    /// Says that `len` bytes from log position `position` on will be read next.
+    pub(crate) fn read_ahead(&self, position: u64, len: usize) {
+        self.file.read_ahead(self.offset_of(position), len as u64);
+    }
 }
 
 /// A place in a segment from which it can be read.

@@ -11,6 +11,10 @@ use crate::frame::{self, Context};
 /// Payloads shorter than this are copied between their neighbours; longer ones are written from where they are.
 const COPIED_BELOW_BYTES: usize = 4096;
 
+/// Unit in which the kernel keeps files in memory.
+pub(crate) const PAGE_BYTES: u64 = 4096;
+static ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
+
 /// Frames that follow each other, not handed to the file yet.
 #[derive(Default)]
 pub(crate) struct Unwritten {
@@ -57,9 +61,9 @@ impl Unwritten {
         &self.notes
     }
 
-    /// Their bytes in order.
-    pub(crate) fn pieces(&self) -> Vec<IoSlice<'_>> {
-        let mut pieces = Vec::with_capacity(2 * self.long.len() + 1);
+    /// Their bytes in order, and behind them so many zeros, at most [`PAGE_BYTES`].
+    pub(crate) fn pieces(&self, zeros: usize) -> Vec<IoSlice<'_>> {
+        let mut pieces = Vec::with_capacity(2 * self.long.len() + 2);
         let mut from = 0;
         for (before, payload) in &self.long {
             pieces.push(IoSlice::new(&self.bytes[from..*before]));
@@ -67,6 +71,7 @@ impl Unwritten {
             from = *before;
         }
         pieces.push(IoSlice::new(&self.bytes[from..]));
+        pieces.push(IoSlice::new(&ZEROS[..zeros]));
         pieces
     }
 
@@ -106,9 +111,10 @@ mod tests {
             assert_eq!(unwritten.len(), expected.len());
         }
         let together =
-            |unwritten: &Unwritten| unwritten.pieces().iter().flat_map(|piece| piece.to_vec()).collect::<Vec<_>>();
+            |unwritten: &Unwritten| unwritten.pieces(0).iter().flat_map(|piece| piece.to_vec()).collect::<Vec<_>>();
         assert_eq!(together(&unwritten), expected);
-        assert_eq!(unwritten.pieces().len(), 7, "three of them are long");
+        assert_eq!(unwritten.pieces(0).len(), 8, "three of them are long");
+        assert_eq!(unwritten.pieces(9).last().map(|piece| piece.to_vec()), Some(vec![0; 9]));
         unwritten.clear(0);
         assert_eq!((unwritten.len(), together(&unwritten).len(), unwritten.notes().len()), (0, 0, 0));
     }

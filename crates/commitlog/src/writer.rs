@@ -29,7 +29,7 @@ use crate::hard_state::{HardState, HardStateFile};
 use crate::seal::Seal;
 use crate::segment::{self, Segment, SegmentHeader, SegmentMap};
 use crate::shared::{Op, Shared};
-use crate::unwritten::Unwritten;
+use crate::unwritten::{PAGE_BYTES, Unwritten};
 use crate::upkeep::{Fill, Job, Upkeep};
 
 /// Bytes collected before they are handed to the file.
@@ -354,12 +354,21 @@ impl LogWriter {
         let (Some(active), Some(first)) = (&self.active, self.unwritten.notes().first()) else { return Ok(()) };
         let segment = &active.segment;
         let offset = segment.offset_of(first.position);
-        let end = offset + self.unwritten.len() as u64;
+        let written = offset + self.unwritten.len() as u64;
         let ahead = self.shared.options.fill_ahead_bytes;
+        // Where the file has bytes already, those of a page of which a part is written are first read from the disk if they are no
+        // longer in memory, as in a file that is used again; so a page that is new is written whole. Nothing that counts is behind
+        // the end of the log.
+        let end = if active.fill.is_some() {
+            page_end(offset, written).min(self.shared.options.segment_bytes).max(written)
+        } else {
+            written
+        };
         if let Some(fill) = &active.fill {
             fill.claim(end);
         }
-        guard("write", &segment.path, segment.file.write_pieces_at(&mut self.unwritten.pieces(), offset))?;
+        let mut pieces = self.unwritten.pieces((end - written) as usize);
+        guard("write", &segment.path, segment.file.write_pieces_at(&mut pieces, offset))?;
         if let Some(fill) = &active.fill
             && fill.wants_more(end, ahead)
         {
@@ -614,6 +623,12 @@ impl Drop for LogWriter {
             self.release();
         }
     }
+}
+
+/// Where a write of `[from, to)` of a file should end: with the page, if it is the first of it that is written.
+fn page_end(from: u64, to: u64) -> u64 {
+    let is_new = from.is_multiple_of(PAGE_BYTES) || from / PAGE_BYTES < to / PAGE_BYTES;
+    if is_new { to.next_multiple_of(PAGE_BYTES) } else { to }
 }
 
 /// Prepares `segment`, whose file has `len` bytes, for being written.

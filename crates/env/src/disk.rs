@@ -25,6 +25,11 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Fills `buf` from `offset`; fewer bytes only at the end of the file. Returns how many.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Says that `len` bytes from `offset` on will be read soon. Nothing is read ahead of [`read_at`](Self::read_at) without it: how
+    /// much is on its way from the disk is for the caller to bound, since writes wait behind it.
+    fn read_ahead(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
     /// Writes all of `data` at `offset`. Not durable until a sync returns.
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of `pieces`, one after the other, at `offset`, as [`write_at`](Self::write_at) would write them together.

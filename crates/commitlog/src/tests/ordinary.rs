@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 use timbermq_types::{Durability, LogIndex, LogPosition, Term};
 
 use super::harness::*;
+use crate::unwritten::PAGE_BYTES;
 use crate::{Done, LogOptions};
 use timbermq_simdisk::Crash;
 
@@ -339,6 +340,37 @@ fn entries_cut_at_the_end_of_a_segment_are_not_read_with_their_neighbours() {
     rig.log.read_at(rig.log.position_of(LogIndex(0)).unwrap(), 300).unwrap();
     let position = rig.log.position_of(LogIndex(2)).unwrap();
     assert_eq!(rig.log.read_at(position, 7000).unwrap().len(), 7000);
+    rig.check();
+}
+
+#[test]
+fn pages_of_a_file_that_is_used_again_are_written_whole() {
+    // The kernel need not read the rest of such a page from the disk before it can be written.
+    let segment_bytes = 4 * PAGE_BYTES;
+    let mut rig = Rig::new(LogOptions { segment_bytes, fill_ahead_bytes: 1000, spare_segments_max: 2, ..options() });
+    rig.append(1, &[12_248]);
+    rig.append(1, &[12_248]);
+    rig.step();
+    rig.change(Change::Purge(id(1, 0)));
+    rig.step();
+    rig.append(1, &[3000]);
+    rig.step();
+    let path = rig.segment_paths().pop().unwrap();
+    let zeros = |rig: &Rig| {
+        let content = rig.disk.content(&path).unwrap();
+        assert_eq!(content.len() as u64, segment_bytes, "it was used before");
+        content
+            .chunks(PAGE_BYTES as usize)
+            .map(|page| page.iter().rev().take_while(|byte| **byte == 0).count())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(zeros(&rig)[1..3], [4096 - 3040, 0], "one page, no more");
+    rig.append(1, &[500]);
+    rig.append(1, &[2000]);
+    rig.step();
+    assert_eq!(zeros(&rig)[1..], [0, 2 * 4096 - (3040 + 544 + 2040), 0]);
+    rig.check();
+    rig.restart();
     rig.check();
 }
 
