@@ -233,7 +233,7 @@ impl View {
         loop {
             let Some(mark) = self.snapshot_mark() else { return Ok(None) };
             match retention::read_dump(&*self.shared.store, &mark) {
-                Ok(dump) => return Ok(Some(Snapshot::from_dump(dump)?)),
+                Ok(dump) => return Ok(Some(Snapshot::of_own(dump)?)),
                 // A trim replaced it between finding and reading it; trims are far apart, so this ends.
                 Err(_) if self.snapshot_mark() != Some(mark) => {}
                 Err(error) => return Err(error.into()),
