@@ -554,7 +554,7 @@ mod tests {
                     "read_mb_per_s": 150.0, "servers_cpu_us_per_msg": 8.25, "client_cpu_us_per_msg": 0.35,
                     "timbermq_p99_us": 4_000.0, "timbermq_undisturbed_p99_us": 2_000.0, "timbermq_p99_ratio": 2.0,
                     "p99_us": 90_000.0, "undisturbed_p99_us": 30_000.0, "p99_ratio": 3.0, "p99_ratio_min": 2.5,
-                    "p99_ratio_max": 3.5, "disk_part": 1.04,
+                    "p99_ratio_max": 3.5, "disk_part": 1.04, "timbermq_not_kept": 0, "not_kept": 1,
                 });
                 json!({
                     "scenario": "s7", "rate": 2_000, "durability": "f", "pairs": 3, "seconds": 5, "message_size": 1024, "queues": 16,
@@ -649,6 +649,7 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("a byte that was read: TimberMQ –, other 1.04."), "{page}");
+        assert!(page.contains("even undisturbed in 0 of 3 rounds, the peer's in 1; those"), "{page}");
         assert!(page.contains("| kept | 812 (700–1900) | 812 | 400 | 0.65 | – | 5 |"), "{page}");
         assert!(page.contains("| 20.08 | 0.50 | 1 |") && page.contains("page cache **not** dropped"), "{page}");
         assert!(page.contains("1 replica, 10.0 GB of log each with 8 123 456 messages of 1024 bytes"), "{page}");

@@ -148,6 +148,14 @@ pub(super) fn catching_up(figures: &Value) -> String {
                 spread(row, "timbermq_p99_ratio", 1.0, 2),
                 spread(row, "p99_ratio", 1.0, 2),
             );
+            if row["not_kept"] != 0 || row["timbermq_not_kept"] != 0 {
+                let (ours, theirs, pairs) = (&row["timbermq_not_kept"], &row["not_kept"], &row["pairs"]);
+                let _ = writeln!(
+                    notes,
+                    "* {name}: TimberMQ's producer did not keep the rate even undisturbed in {ours} of {pairs} rounds, the peer's in \
+                     {theirs}; those have no ratio of latencies."
+                );
+            }
             let [ours, theirs] = ["timbermq_", ""].map(|whose| spread(row, &format!("{whose}disk_part"), 1.0, 2));
             let _ = writeln!(
                 notes,

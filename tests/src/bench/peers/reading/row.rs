@@ -6,7 +6,7 @@ use timbermq_bench::report::Spread;
 use super::super::row::put_ratio;
 use super::super::{Durability, Peer};
 use super::Round;
-use crate::bench::{errors, number, spread};
+use crate::bench::{errors, is_kept, number, spread};
 
 /// A round of the product and one of the peer right after it.
 pub(super) struct Pair {
@@ -51,8 +51,10 @@ impl Round {
         producers.iter().chain(&readers).sum()
     }
 
-    /// The producer's p99 beside the reader, divided by the undisturbed one.
-    fn p99_ratio(&self) -> Option<f64> {
+    /// The producer's p99 beside the reader, divided by the undisturbed one; nothing where the undisturbed one fell behind,
+    /// whose latency is its queue's.
+    fn p99_ratio(&self, rate: u64) -> Option<f64> {
+        is_kept(&self.undisturbed, rate).then_some(())?;
         Some(p99_us(&self.disturbed)? / p99_us(&self.undisturbed)?)
     }
 
@@ -129,7 +131,7 @@ fn figures(pairs: &[Pair], rate: u64) -> Value {
         ("messages", 1.0, &|round| round.alone["messages"].as_f64()),
         ("undisturbed_p99_us", 1.0, &|round| p99_us(&round.undisturbed)),
         ("p99_us", 1.0, &|round| p99_us(&round.disturbed)),
-        ("p99_ratio", 1000.0, &Round::p99_ratio),
+        ("p99_ratio", 1000.0, &|round| round.p99_ratio(rate)),
         ("kept", 1000.0, &kept),
         ("covered", 1000.0, &Round::covered),
         ("others_cores", 100.0, &|round| round.undisturbed["othersCores"].as_f64()),
@@ -139,6 +141,10 @@ fn figures(pairs: &[Pair], rate: u64) -> Value {
         let ours = Spread::of(pairs.iter().filter_map(|pair| figure(&pair.product)));
         Spread::put(ours, &format!("timbermq_{name}"), parts, &mut row);
     }
+    let not_kept =
+        |side: fn(&Pair) -> &Round| pairs.iter().filter(|pair| !is_kept(&side(pair).undisturbed, rate)).count();
+    row.insert("not_kept".into(), not_kept(|pair| &pair.peer).into());
+    row.insert("timbermq_not_kept".into(), not_kept(|pair| &pair.product).into());
     row.insert("page_cache_dropped".into(), pairs.iter().all(|pair| pair.peer.is_cold).into());
     row.insert("timbermq_page_cache_dropped".into(), pairs.iter().all(|pair| pair.product.is_cold).into());
     row.insert("errors".into(), pairs.iter().map(|pair| pair.peer.errors()).sum::<u64>().into());
@@ -207,16 +213,16 @@ mod tests {
                 "cpuMicros": { "servers": 3_000_000.0, "client": 500_000.0 }, "errors": {}, "skipped": 0,
             })
         };
-        let producer = |p99: f64, seconds: f64| {
+        let producer = |p99: f64, seconds: f64, rate: f64| {
             json!({
-                "publishLatency99pct": p99, "testDurationSeconds": seconds, "publishRate": 1_900.0, "errors": {}, "warmupErrors": 0,
+                "publishLatency99pct": p99, "testDurationSeconds": seconds, "publishRate": rate, "errors": {}, "warmupErrors": 0,
             })
         };
         Round {
-            undisturbed: producer(undisturbed_ms, 5.0),
+            undisturbed: producer(undisturbed_ms, 5.0, 2_000.0),
             alone: reader(seconds),
             reading: reader(2.0 * seconds),
-            disturbed: producer(disturbed_ms, 4.0 * seconds),
+            disturbed: producer(disturbed_ms, 4.0 * seconds, 1_900.0),
             is_cold: true,
         }
     }
@@ -275,6 +281,17 @@ mod tests {
             (&figures["timbermq_page_cache_dropped"], &figures["page_cache_dropped"]),
             (&json!(true), &json!(false))
         );
+    }
+
+    #[test]
+    fn who_falls_behind_undisturbed_has_no_ratio_of_latencies() {
+        let (ours, mut theirs) = (round(1.0, 1.0, 2.0), round(1.0, 900.0, 950.0));
+        theirs.undisturbed["publishRate"] = 1_500.0.into();
+        let row = row(&outcome(vec![Pair { product: ours, peer: theirs }], None), 2_000);
+        let figures = &row["windows"][0];
+        assert_eq!((&figures["p99_ratio"], &figures["timbermq_p99_ratio"]), (&Value::Null, &json!(2.0)));
+        assert_eq!((&figures["not_kept"], &figures["timbermq_not_kept"]), (&json!(1), &json!(0)));
+        assert_eq!((&figures["ratio_median"], &figures["p99_us"]), (&json!(1.0), &json!(950_000.0)));
     }
 
     #[test]
