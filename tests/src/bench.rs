@@ -1,5 +1,5 @@
 //! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S5, the same at fixed rates;
-//! S6, many topics; S7, catching up; S9, failover; S10, recovery; S11, idleness; S1, S2 and S5 beside other brokers; and what
+//! S6, many topics; S7, catching up; S9, failover; S10, recovery; S11, idleness; S1, S2, S5 and S7 beside other brokers; and what
 //! a message costs as work grows.
 
 mod backlog;

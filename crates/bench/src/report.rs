@@ -205,6 +205,7 @@ mod tests {
             others_cores: Some(0.5),
             steal_percent: Some(0.0),
             disk_bytes_written: Some(3_500_000.0),
+            disk_bytes_read: None,
         };
         let options = Options {
             pace,

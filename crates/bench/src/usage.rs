@@ -1,4 +1,4 @@
-//! What a run cost: CPU and memory of processes, bytes written to disks, and what else the machine was doing.
+//! What a run cost: CPU and memory of processes, bytes that disks moved, and what else the machine was doing.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +17,7 @@ const SECTOR_BYTES: u64 = 512;
 pub struct Watched {
     /// Processes of the servers.
     pub servers: Vec<u32>,
-    /// A directory on the disk they write to.
+    /// A directory on the disk they read and write.
     pub dir: Option<PathBuf>,
     /// Process of the client; this one unless given.
     pub client: Option<u32>,
@@ -31,7 +31,7 @@ pub struct Snapshot {
     servers: Vec<Option<Process>>,
     client: Option<Process>,
     machine: Option<Machine>,
-    written: Option<u64>,
+    disk: Option<Disk>,
 }
 
 /// What a process has used so far.
@@ -39,6 +39,13 @@ pub struct Snapshot {
 struct Process {
     cpu_us: u64,
     rss_kib: u64,
+}
+
+/// Bytes that a disk has moved since the machine was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Disk {
+    read: u64,
+    written: u64,
 }
 
 /// CPU time of the whole machine since it was started, in µs.
@@ -57,7 +64,7 @@ impl Snapshot {
             servers: watched.servers.iter().map(|pid| of_process(*pid)).collect(),
             client: of_process(watched.client.unwrap_or_else(process::id)),
             machine: fs::read_to_string("/proc/stat").ok().and_then(|text| machine_in(&text, tick_us())),
-            written: watched.dir.as_deref().and_then(written_to_disk_of),
+            disk: watched.dir.as_deref().and_then(disk_of),
         }
     }
 }
@@ -81,6 +88,8 @@ pub struct Usage {
     pub steal_percent: Option<f64>,
     /// Bytes that reached the watched disk, whoever wrote them.
     pub disk_bytes_written: Option<f64>,
+    /// Bytes that came from the watched disk, whoever read them.
+    pub disk_bytes_read: Option<f64>,
 }
 
 impl Usage {
@@ -97,6 +106,10 @@ impl Usage {
             idle: b.idle.saturating_sub(a.idle),
             steal: b.steal.saturating_sub(a.steal),
         });
+        let moved = |bytes: fn(&Disk) -> u64| {
+            let (before, after) = before.disk.as_ref().zip(after.disk.as_ref())?;
+            Some(bytes(after).saturating_sub(bytes(before)) as f64)
+        };
         let ours = servers.unwrap_or(0) + client.unwrap_or(0);
         Self {
             elapsed_us,
@@ -106,7 +119,8 @@ impl Usage {
             client_rss_mb: rss(&after.client),
             others_cores: machine.map(|m| m.busy.saturating_sub(ours) as f64 / elapsed_us.max(1.0)),
             steal_percent: machine.map(|m| m.steal as f64 * 100.0 / ((m.busy + m.idle + m.steal) as f64).max(1.0)),
-            disk_bytes_written: before.written.zip(after.written).map(|(a, b)| b.saturating_sub(a) as f64),
+            disk_bytes_written: moved(|disk| disk.written),
+            disk_bytes_read: moved(|disk| disk.read),
         }
     }
 }
@@ -152,16 +166,18 @@ fn machine_in(stat: &str, tick_us: u64) -> Option<Machine> {
     })
 }
 
-/// Bytes written to the disk that holds `dir` since the machine was started.
-fn written_to_disk_of(dir: &Path) -> Option<u64> {
+/// What the disk that holds `dir` has moved.
+fn disk_of(dir: &Path) -> Option<Disk> {
     let device = fs::metadata(dir).ok()?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    written_in(&fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?)
+    disk_in(&fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?)
 }
 
-/// The seventh field is sectors written. (What `/proc/PID/io` says counts whole folios for each dirtied page.)
-fn written_in(stat: &str) -> Option<u64> {
-    Some(stat.split_whitespace().nth(6)?.parse::<u64>().ok()? * SECTOR_BYTES)
+/// The third field is sectors read, the seventh sectors written. (What `/proc/PID/io` says counts whole folios for each
+/// dirtied page.)
+fn disk_in(stat: &str) -> Option<Disk> {
+    let bytes = |field| Some(stat.split_whitespace().nth(field)?.parse::<u64>().ok()? * SECTOR_BYTES);
+    Some(Disk { read: bytes(2)?, written: bytes(6)? })
 }
 
 /// The machine and how busy it is, for a report.
@@ -204,7 +220,8 @@ mod tests {
         let machine = machine_in("cpu  10 20 30 400 5 6 7 8 0 0\ncpu0 1 2 3\n", 10_000).unwrap();
         assert_eq!(machine, Machine { busy: 730_000, idle: 4_050_000, steal: 80_000 });
         assert_eq!(machine_in("intr 1", 1), None);
-        assert_eq!(written_in(" 1 2 3 4 5 6 700 8"), Some(700 * 512));
+        assert_eq!(disk_in(" 1 2 30 4 5 6 700 8"), Some(Disk { read: 30 * 512, written: 700 * 512 }));
+        assert_eq!(disk_in(" 1 2 30"), None);
     }
 
     #[test]
@@ -217,20 +234,20 @@ mod tests {
             servers: vec![used(100, 1), used(200, 1)],
             client: used(50, 1),
             machine: machine(1_000, 0, 0),
-            written: Some(1_000),
+            disk: Some(Disk { read: 10, written: 1_000 }),
         };
         let mut after = Snapshot {
             at: at + std::time::Duration::from_micros(1_000),
             servers: vec![used(300, 1_000), used(500, 2_000)],
             client: used(150, 500),
             machine: machine(2_600, 300, 100),
-            written: Some(5_000),
+            disk: Some(Disk { read: 30, written: 5_000 }),
         };
         let usage = Usage::between(&before, &after);
         assert_eq!((usage.servers_cpu_us, usage.client_cpu_us), (Some(500.0), Some(100.0)));
         assert_eq!(usage.others_cores, Some(1.0), "1600 µs busy, 600 of them ours, in 1000 µs");
         assert_eq!(usage.steal_percent, Some(5.0));
-        assert_eq!(usage.disk_bytes_written, Some(4_000.0));
+        assert_eq!((usage.disk_bytes_read, usage.disk_bytes_written), (Some(20.0), Some(4_000.0)));
         assert_eq!(usage.servers_rss_mb, [Some(1.024), Some(2.048)]);
         after.servers[1] = None;
         assert_eq!(Usage::between(&before, &after).servers_cpu_us, None);

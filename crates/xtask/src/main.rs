@@ -87,7 +87,7 @@ const TASKS: &[Task] = &[
                 bench s10 [--gb GB] [--replicas N] [--rounds N] [--rebuilds N] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s11 [--queues N,N,…] [--queues-per-topic N] [--seconds S] [--rest S] [--dir DIR] [--record] |\n       \
                 bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…] [--dir DIR] [--record] |\n       \
-                bench peers [--scenario s1|s2|s5] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--rate R] [--dir DIR] [--record] |\n       \
+                bench peers [--scenario s1|s2|s5|s7] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--rate R] [--gb GB] [--batch N] [--dir DIR] [--record] |\n       \
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench page [--out FILE] |\n       \
@@ -120,6 +120,8 @@ const TASKS: &[Task] = &[
                   \x20                flight are bounded, and what the limit of open files forbids is left out with the reason\n  \
                   peers            other brokers in the same run, A B A B; installed first. 5 s a run unless given\n  \
                   --scenario s1    s1: ours waits for a majority's disks; s2: for its page cache, beside peers that do no more\n  \
+                  --scenario s7    a backlog is read alone and beside a producer, from the disk: --gb GB of bodies, 1 unless given;\n  \
+                  \x20                --batch N messages a pull of our own reader, 32 unless given; --rate R sends a second, 2000\n  \
                   --only NAMES     these alone: rocketmq-controller-sync, rocketmq-dledger, rocketmq-async-master, kafka-flush,\n  \
                   \x20                kafka, nats-sync-always, nats, rabbitmq-quorum, rocketmq-rust, or the beginning of names\n  \
                   --dir DIR        data on this disk; a temporary directory unless given\n  \

@@ -2,6 +2,7 @@
 
 mod html;
 mod markup;
+mod peers;
 mod plots;
 
 use std::fmt::Write as _;
@@ -46,8 +47,9 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
         "growth" => growth(&figures),
-        "peers-s1" | "peers-s2" => beside_peers(&figures),
-        "peers-s5" => latency_beside_peers(&figures),
+        "peers-s1" | "peers-s2" => peers::sends(&figures),
+        "peers-s5" => peers::latency(&figures),
+        "peers-s7" => peers::catching_up(&figures),
         _ => sends(&figures),
     };
     text.push_str(&circumstances(&figures));
@@ -364,134 +366,6 @@ fn idle(figures: &Value) -> String {
     text
 }
 
-fn beside_peers(figures: &Value) -> String {
-    let mut text =
-        "| peer | version | its durability | in flight | messages a second: TimberMQ | peer | TimberMQ ÷ peer | \
-                    CPU a message, µs, servers + client: TimberMQ | peer | memory of all nodes, MB: TimberMQ | peer |\n\
-                    |---|---|---|---|---|---|---|---|---|---|---|\n"
-            .to_owned();
-    let mut absent = String::new();
-    for peer in array(&figures["peers"]) {
-        let name = peer["name"].as_str().unwrap_or("?");
-        let equal = if peer["equal_durability"] == true { "" } else { " (not equal)" };
-        for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
-            let _ = writeln!(
-                text,
-                "| {name} | {} | *{}*{equal} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                peer["version"].as_str().unwrap_or("?"),
-                peer["durability"].as_str().unwrap_or("?"),
-                row["window"],
-                spread(row, "timbermq_msgs_per_s", 1.0, 0),
-                spread(row, "msgs_per_s", 1.0, 0),
-                ratio(row),
-                cpu(row, "timbermq_"),
-                cpu(row, ""),
-                number(&row["timbermq_rss_mb"]),
-                number(&row["rss_mb"]),
-            );
-        }
-        if let Some(reason) = peer["reason"].as_str() {
-            let reason = reason.lines().next().unwrap_or_default();
-            let _ = writeln!(
-                absent,
-                "* {name} {}: {reason}.",
-                if peer["pairs"] == 0 { "was not measured" } else { "ended early" }
-            );
-        }
-    }
-    let (errors, of_peers) =
-        array(&figures["peers"]).flat_map(|peer| array(&peer["windows"])).fold((0, 0), |sum, row| {
-            let count = |name: &str| row[name].as_u64().unwrap_or(0);
-            (sum.0 + count("timbermq_errors"), sum.1 + count("errors"))
-        });
-    let _ = writeln!(
-        text,
-        "\n{}; {} bytes a body, {}; TimberMQ's durability is *{}*. {errors} errors of TimberMQ, {of_peers} of the others.",
-        medians_of(figures, &pairs(figures)),
-        figures["message_size"],
-        counted(&figures["connections"], "connection"),
-        figures["durability"].as_str().unwrap_or("?"),
-    );
-    let mut settings = String::new();
-    for peer in array(&figures["peers"]).filter(|peer| peer["pairs"] != 0) {
-        let told: Vec<String> =
-            array(&peer["settings"]).filter_map(Value::as_str).map(|setting| format!("`{setting}`")).collect();
-        let told = if told.is_empty() { "its defaults".to_owned() } else { told.join(", ") };
-        let _ = writeln!(settings, "* {}: {told}", peer["name"].as_str().unwrap_or("?"));
-    }
-    for (title, list) in [("Settings beside addresses, directories and memory:", settings), ("Not measured:", absent)] {
-        if !list.is_empty() {
-            let _ = write!(text, "\n{title}\n\n{list}");
-        }
-    }
-    text
-}
-
-fn latency_beside_peers(figures: &Value) -> String {
-    let mut text = "| peer | version | p50, ms: TimberMQ | peer | p99, ms: TimberMQ | peer | p99, TimberMQ ÷ peer | \
-                    CPU a message, µs, servers + client: TimberMQ | peer |\n|---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
-    let mut notes = String::new();
-    for peer in array(&figures["peers"]) {
-        let name = peer["name"].as_str().unwrap_or("?");
-        for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
-            let [ours, theirs] = ["timbermq_", ""].map(|whose| cpu(row, whose));
-            let _ = writeln!(
-                text,
-                "| {name} | {} | {} | {} | {} | {} | **{}** | {ours} | {theirs} |",
-                peer["version"].as_str().unwrap_or("?"),
-                spread(row, "timbermq_p50_us", 1e3, 2),
-                spread(row, "p50_us", 1e3, 2),
-                spread(row, "timbermq_p99_us", 1e3, 2),
-                spread(row, "p99_us", 1e3, 2),
-                spread(row, "p99_ratio", 1.0, 2),
-            );
-            if row["pairs_kept"] != row["pairs"] {
-                let (ours, theirs, pairs) = (&row["timbermq_not_kept"], &row["not_kept"], &row["pairs"]);
-                let _ = writeln!(
-                    notes,
-                    "* {name}: TimberMQ did not keep the rate in {ours} of {pairs} runs, the peer in {theirs}; those pairs have no ratio."
-                );
-            }
-        }
-        if let Some(reason) = peer["reason"].as_str() {
-            let reason = reason.lines().next().unwrap_or_default();
-            let what = if peer["pairs"] == 0 { "was not measured" } else { "ended early" };
-            let _ = writeln!(notes, "* {name} {what}: {reason}.");
-        }
-    }
-    let _ = writeln!(
-        text,
-        "\n{} messages a second. {}; {} bytes a body, {}.",
-        number(&figures["rate"]),
-        medians_of(figures, &pairs(figures)),
-        figures["message_size"],
-        counted(&figures["connections"], "connection"),
-    );
-    if !notes.is_empty() {
-        let _ = write!(text, "\n{notes}");
-    }
-    text
-}
-
-/// CPU a message of the servers and of the client, of TimberMQ's runs or of the peer's.
-fn cpu(row: &Value, whose: &str) -> String {
-    let one = |who: &str| row[format!("{whose}{who}_cpu_us_per_msg")].as_f64();
-    let show = |us: Option<f64>| us.map_or_else(|| NOTHING.to_owned(), |us| format!("{us:.0}"));
-    format!("{} + {}", show(one("servers")), show(one("client")))
-}
-
-/// TimberMQ's messages a second divided by the peer's, of the same pair.
-fn ratio(row: &Value) -> String {
-    let one = |name: &str| {
-        row[name].as_f64().map_or_else(
-            || NOTHING.to_owned(),
-            |ratio| format!("{ratio:.decimals$}", decimals = if ratio < 10.0 { 2 } else { 1 }),
-        )
-    };
-    format!("**{}** ({}–{})", one("ratio_median"), one("ratio_min"), one("ratio_max"))
-}
-
 /// How it was measured, where, and what else went on.
 fn circumstances(figures: &Value) -> String {
     let mut text = String::new();
@@ -672,6 +546,29 @@ mod tests {
                     "p99_ratio": 1.5, "p99_ratio_min": 1.2, "p99_ratio_max": 1.8,
                 }],
             }),
+            "bench-peers-s7" => {
+                let window = json!({
+                    "pairs": 3, "ratio_median": 2.5, "ratio_min": 2.0, "ratio_max": 3.0, "errors": 7, "timbermq_errors": 1,
+                    "beside_ratio_median": 1.5, "beside_ratio_min": 1.25, "beside_ratio_max": 14.05, "alone_mb_per_s": 160.0,
+                    "timbermq_alone_mb_per_s": 400.4, "timbermq_alone_mb_per_s_min": 390.0, "timbermq_alone_mb_per_s_max": 410.0,
+                    "read_mb_per_s": 150.0, "servers_cpu_us_per_msg": 8.25, "client_cpu_us_per_msg": 0.35,
+                    "timbermq_p99_us": 4_000.0, "timbermq_undisturbed_p99_us": 2_000.0, "timbermq_p99_ratio": 2.0,
+                    "p99_us": 90_000.0, "undisturbed_p99_us": 30_000.0, "p99_ratio": 3.0, "p99_ratio_min": 2.5,
+                    "p99_ratio_max": 3.5, "disk_part": 1.04, "timbermq_not_kept": 0, "not_kept": 1,
+                });
+                json!({
+                    "scenario": "s7", "rate": 2_000, "durability": "f", "pairs": 3, "seconds": 5, "message_size": 1024, "queues": 16,
+                    "batch": 32, "backlog_messages": 976_563, "page_cache_dropped": true,
+                    "peers": [
+                        {
+                            "name": "other", "version": "1.2", "durability": "p", "equal_durability": false, "pairs": 3, "reason": null,
+                            "settings": ["fast=true"], "reader_settings": ["much=true"],
+                            "windows": [window],
+                        },
+                        { "name": "absent", "pairs": 0, "windows": [{ "pairs": 0 }], "reader_settings": null, "reason": "no java\nmore" },
+                    ],
+                })
+            }
             "bench-s10" => json!({
                 "replicas": 1, "rounds": 5, "rebuilds": 1, "log_bytes": 10_040_000_000_u64, "messages": 8_123_456, "message_size": 1024,
                 "queues": 8, "page_cache_dropped": false, "missing": 0,
@@ -735,6 +632,24 @@ mod tests {
             page.contains("2 reading processes; 2000 sends a second")
                 && page.contains("3.0 GB of log each, page cache dropped")
         );
+        assert!(
+            page.contains(
+                "| other | 1.2 | 400 (390–410) | 160 | **2.50** (2.00–3.00) | – | 150 | **1.50** (1.25–14.1) |"
+            ),
+            "{page}"
+        );
+        assert!(page.contains("| – + – | 8.2 + 0.3 |") || page.contains("| – + – | 8.2 + 0.4 |"), "{page}");
+        assert!(
+            page.contains("| other | *p* (not equal) | 4.0 | 90.0 | 2.0 | 30.0 | **2.00** | 3.00 (2.50–3.50) |"),
+            "{page}"
+        );
+        assert!(page.contains("976 563 messages of 1024 bytes in 16 queues, page cache dropped; 32 a pull"), "{page}");
+        assert!(
+            page.contains("1 errors of TimberMQ, 7 of the others") && page.contains("* other: `much=true`\n"),
+            "{page}"
+        );
+        assert!(page.contains("a byte that was read: TimberMQ –, other 1.04."), "{page}");
+        assert!(page.contains("even undisturbed in 0 of 3 rounds, the peer's in 1; those"), "{page}");
         assert!(page.contains("| kept | 812 (700–1900) | 812 | 400 | 0.65 | – | 5 |"), "{page}");
         assert!(page.contains("| 20.08 | 0.50 | 1 |") && page.contains("page cache **not** dropped"), "{page}");
         assert!(page.contains("1 replica, 10.0 GB of log each with 8 123 456 messages of 1024 bytes"), "{page}");

@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 /// Messages in flight while the log is filled.
 const WINDOW: usize = 1024;
 /// Shortest and longest load between two looks at how long the log is. The first is the shortest.
-const STEP: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(10);
+pub(super) const STEP: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(10);
 /// Bytes of index beside a byte of log, at most, while it is rewritten too.
 const INDEX_PART: f64 = 0.25;
 /// What is left free for everybody else.
@@ -80,9 +80,9 @@ pub(super) fn fill(bench: &Path, cluster: &mut Cluster, admin: &Admin, size: usi
     Ok(there)
 }
 
-/// How long to send so that `left` bytes come, after `came` did in `took`.
+/// How long to send so that `left` bytes, or messages, come, after `came` did in `took`.
 #[allow(clippy::cast_precision_loss)] // an estimate
-fn next_step(came: u64, took: Duration, left: u64) -> Duration {
+pub(super) fn next_step(came: u64, took: Duration, left: u64) -> Duration {
     let seconds = took.as_secs_f64() * left as f64 / (came as f64).max(1.0);
     Duration::try_from_secs_f64(seconds).unwrap_or(*STEP.end()).clamp(*STEP.start(), *STEP.end())
 }

@@ -1,11 +1,13 @@
 //! Other brokers beside the product in the same run, A B A B: three nodes each on loopback, the same bodies, the same
-//! number of unconfirmed messages. A peer is one file and its rows of [`ALL`]; one that cannot run is told with the reason.
+//! number of unconfirmed messages; or the same backlog to be read. A peer is one file and its rows of [`ALL`]; one that cannot
+//! run is told with the reason.
 
 mod interrupt;
 mod kafka;
 mod nats;
 mod program;
 mod rabbitmq;
+mod reading;
 mod rocketmq;
 mod rocketmq_rust;
 mod row;
@@ -58,7 +60,7 @@ pub struct Args {
     #[arg(long, env = "TIMBERMQ_CACHE")]
     cache: PathBuf,
     /// S1: our acknowledgements wait for a majority's disks; S2: for a majority's page cache, beside peers that do no more;
-    /// S5: latency at a fixed rate, beside peers that sync as we do.
+    /// S5: latency at a fixed rate, beside peers that sync as we do; S7: a backlog is read, and what that does to a producer.
     #[arg(long, value_enum, default_value_t = Scenario::S1)]
     scenario: Scenario,
     /// These peers alone, by name or the beginning of names.
@@ -73,9 +75,15 @@ pub struct Args {
     /// Unconfirmed messages; the ratio of the largest window is a peer's.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1024])]
     windows: Vec<usize>,
-    /// S5: messages a second.
-    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    rate: u64,
+    /// S5 and S7: messages a second; 5000 and 2000 unless given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: Option<u64>,
+    /// S7: bodies in the backlog of each replica, in GB.
+    #[arg(long, default_value_t = 1.0, value_parser = super::positive)]
+    gb: f64,
+    /// S7: most messages of a pull of our own reader; stock consumers ask for 32.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
     /// Bytes of a body.
     #[arg(long, default_value_t = 1024)]
     size: usize,
@@ -89,6 +97,7 @@ enum Scenario {
     S1,
     S2,
     S5,
+    S7,
 }
 
 impl Scenario {
@@ -97,12 +106,13 @@ impl Scenario {
             Self::S1 => "s1",
             Self::S2 => "s2",
             Self::S5 => "s5",
+            Self::S7 => "s7",
         }
     }
 
     fn durability(self) -> Durability {
         match self {
-            Self::S1 | Self::S5 => Durability::Synced,
+            Self::S1 | Self::S5 | Self::S7 => Durability::Synced,
             Self::S2 => Durability::Memory,
         }
     }
@@ -115,12 +125,22 @@ impl Scenario {
         }
     }
 
-    /// S2 leaves out whom it cannot be fair to, who syncs; S5 those who do not, whose latency is another thing's.
+    /// S2 leaves out whom it cannot be fair to, who syncs; S5 those who do not, whose latency is another thing's; S7 those
+    /// without a reader.
     fn includes(self, peer: &Peer) -> bool {
         match self {
             Self::S1 => true,
             Self::S2 => peer.durability != Durability::Synced,
             Self::S5 => peer.durability == Durability::Synced,
+            Self::S7 => peer.reader.is_some(),
+        }
+    }
+
+    /// Queues, or partitions, of the topic.
+    fn queues(self) -> u32 {
+        match self {
+            Self::S1 | Self::S2 | Self::S5 => 1,
+            Self::S7 => reading::QUEUES,
         }
     }
 }
@@ -149,8 +169,13 @@ impl Args {
     fn flows(&self) -> Vec<Flow> {
         match self.scenario {
             Scenario::S1 | Scenario::S2 => self.windows.iter().map(|window| Flow::Window(*window)).collect(),
-            Scenario::S5 => vec![Flow::Rate(self.rate)],
+            Scenario::S5 | Scenario::S7 => vec![Flow::Rate(self.rate())],
         }
+    }
+
+    /// Messages a second, where there is a rate.
+    fn rate(&self) -> u64 {
+        self.rate.unwrap_or(if self.scenario == Scenario::S7 { 2_000 } else { 5_000 })
     }
 }
 
@@ -182,6 +207,8 @@ struct Peer {
     durability: Durability,
     /// What differs from the broker's own defaults, in its own words: what its documents advise for this durability.
     settings: &'static [&'static str],
+    /// The same for whatever reads a backlog; nothing where nobody can.
+    reader: Option<&'static [&'static str]>,
     /// Brings servers and clients; tells the version.
     install: fn(&Ground) -> Result<String>,
     /// Starts it with its data in a directory, and waits until it serves.
@@ -195,9 +222,24 @@ struct Ground {
     sources: PathBuf,
     bench: PathBuf,
     size: usize,
+    /// Queues, or partitions, of the topic.
+    queues: u32,
+    /// Whether everything that is sent has to stay, and readers are needed.
+    keeps: bool,
 }
 
 impl Ground {
+    fn new(args: &Args) -> Self {
+        Self {
+            cache: args.cache.clone(),
+            sources: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"),
+            bench: args.bench.clone(),
+            size: args.size,
+            queues: args.scenario.queues(),
+            keeps: args.scenario == Scenario::S7,
+        }
+    }
+
     /// Runs a build script of ours; quick when there is nothing to be done.
     fn build(&self, script: &str) -> Result<()> {
         let script = self.sources.join(script);
@@ -213,9 +255,11 @@ impl Ground {
     }
 }
 
-/// A peer that serves. Its load goes before its servers do.
+/// A peer that serves. Its load and its reader go before its servers do.
 struct Running {
     load: Load,
+    /// The official client as a reader, where there is a backlog to be read and our own cannot do it.
+    reader: Option<Program>,
     servers: Servers,
 }
 
@@ -231,12 +275,27 @@ impl Running {
     /// One run; the figures have the names of the bench's own.
     fn measure(&mut self, ground: &Ground, flow: Flow, warmup: Duration, time: Duration, dir: &Path) -> Result<Value> {
         self.servers.ensure_alive()?;
-        match &mut self.load {
-            Load::Own { namesrv } => {
-                let mut load = load(&ground.bench, namesrv, TOPIC, &self.servers.pids());
+        self.load.measure(&self.servers.pids(), ground, flow, warmup, time, dir)
+    }
+}
+
+impl Load {
+    /// One run, with the costs of the processes `servers`.
+    fn measure(
+        &mut self,
+        servers: &[u32],
+        ground: &Ground,
+        flow: Flow,
+        warmup: Duration,
+        time: Duration,
+        dir: &Path,
+    ) -> Result<Value> {
+        match self {
+            Self::Own { namesrv } => {
+                let mut load = load(&ground.bench, namesrv, TOPIC, servers);
                 own_load(load.arg("--dir").arg(dir), ground, flow, warmup, time)
             }
-            Load::Official(program) => program.run(&self.servers.pids(), flow, warmup, time, ground.size, dir),
+            Self::Official(program) => program.run(servers, flow, warmup, time, ground.size, dir),
         }
     }
 }
@@ -254,12 +313,10 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let chosen = chosen(args)?;
     interrupt::watch()?;
     let scene = Scene::begin(binary, &args.common)?;
-    let ground = Ground {
-        cache: args.cache.clone(),
-        sources: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"),
-        bench: args.bench.clone(),
-        size: args.size,
-    };
+    let ground = Ground::new(args);
+    if args.scenario == Scenario::S7 {
+        return reading::main(binary, args, scene, &ground, &chosen);
+    }
     let beginning = Beginning::new(args.scenario.setting(), &args.common.set, args.size);
     let mut product = Product::start(binary, &args.bench, scene.dir.join("product"), &beginning)?;
     let settings = product.settings.clone();
@@ -275,7 +332,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         outcomes.push((outcome, row));
     }
     product.stop()?;
-    let rate = (args.scenario == Scenario::S5).then_some(args.rate);
+    let rate = (args.scenario == Scenario::S5).then(|| args.rate());
     let pace = rate.map_or_else(|| "max-rate".to_owned(), |rate| format!("rate-{rate}"));
     scene.end(json!({
         "scenario": args.scenario.name(),
@@ -357,13 +414,13 @@ fn beside(
     Ok(outcome)
 }
 
-/// The first load, until no send fails.
-fn warm(running: &mut Running, ground: &Ground, dir: &Path) -> Result<()> {
+/// The first load, until no send fails. How many were stored then.
+fn warm(running: &mut Running, ground: &Ground, dir: &Path) -> Result<u64> {
     let mut last = String::new();
     for _ in 0..FIRST_TRIES {
         interrupt::check()?;
         match running.measure(ground, Flow::Window(FIRST_WINDOW), Duration::ZERO, FIRST, dir) {
-            Ok(figures) if errors(&figures) == 0 => return Ok(()),
+            Ok(figures) if errors(&figures) == 0 => return Ok(reading::messages_in(&figures)),
             Ok(figures) => last = format!("the first load failed: {}", figures["errors"]),
             Err(error) => last = format!("the first load failed: {error:#}"),
         }

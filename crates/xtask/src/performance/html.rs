@@ -52,6 +52,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s11" => idle(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
         "peers-s5" => latency_beside_peers(&figures),
+        "peers-s7" => catching_up_beside_peers(&figures),
         "growth" => growth(&figures),
         _ => String::new(),
     };
@@ -256,7 +257,7 @@ fn beside_peers(figures: &Value) -> String {
             title: format!("{OURS} ÷ the other, {window} in flight"),
             axis: "ratio of messages a second; dashed: even",
             series: vec![OURS.to_owned()],
-            groups: of(*window, &|row| vec![ratio(row)]),
+            groups: of(*window, &|row| vec![ratio(row, "ratio")]),
             even: Some(1.0),
             ..Bars::default()
         })
@@ -312,6 +313,41 @@ fn latency_beside_peers(figures: &Value) -> String {
     plots.iter().map(Bars::draw).collect()
 }
 
+/// How fast the backlog is read, alone and beside the producer, and what becomes of the producer.
+fn catching_up_beside_peers(figures: &Value) -> String {
+    let of = |bars: &dyn Fn(&Value) -> Vec<Option<Range>>| -> Vec<Group> {
+        array(&figures["peers"])
+            .filter_map(|peer| {
+                let row = array(&peer["windows"]).find(|row| row["pairs"] != 0)?;
+                Some((peer_label(peer), bars(row).into_iter().enumerate().collect()))
+            })
+            .collect()
+    };
+    let mut plots = vec![Bars {
+        title: format!("Catching up: {OURS} ÷ the other"),
+        axis: "ratio of MB/s; dashed: even",
+        series: ["alone", "beside the producer"].map(str::to_owned).into(),
+        groups: of(&|row| vec![ratio(row, "ratio"), ratio(row, "beside_ratio")]),
+        even: Some(1.0),
+        ..Bars::default()
+    }];
+    let shown = [
+        ("The backlog is read alone", "MB/s", "alone_mb_per_s", 1.0),
+        ("The backlog is read beside the producer", "MB/s", "read_mb_per_s", 1.0),
+        ("CPU a message read, of the servers", "µs", "servers_cpu_us_per_msg", 1.0),
+        ("The producer's p99 meanwhile", "ms", "p99_us", 1e3),
+        ("The same beside the undisturbed one", "times", "p99_ratio", 1.0),
+    ];
+    plots.extend(shown.map(|(title, axis, name, unit)| Bars {
+        title: title.to_owned(),
+        axis,
+        series: pair(),
+        groups: of(&|row| both(row, name, unit)),
+        ..Bars::default()
+    }));
+    plots.iter().map(Bars::draw).collect()
+}
+
 /// A peer's name, and that its acknowledgement promises less, where it does.
 fn peer_label(peer: &Value) -> String {
     let name = peer["name"].as_str().unwrap_or("?");
@@ -329,9 +365,9 @@ fn both(row: &Value, name: &str, unit: f64) -> Vec<Option<Range>> {
     vec![Range::of(row, &format!("timbermq_{name}"), unit), Range::of(row, name, unit)]
 }
 
-/// The ratio of messages a second in the pairs of runs.
-fn ratio(row: &Value) -> Option<Range> {
-    let [median, min, max] = ["ratio_median", "ratio_min", "ratio_max"].map(|name| row[name].as_f64());
+/// A ratio of messages a second in the pairs of runs.
+fn ratio(row: &Value, name: &str) -> Option<Range> {
+    let [median, min, max] = ["median", "min", "max"].map(|part| row[format!("{name}_{part}")].as_f64());
     median.zip(min).zip(max).map(|((median, min), max)| Range { median, min, max })
 }
 
@@ -438,6 +474,7 @@ mod tests {
             ">beside the producer<",
             ">CPU a message, larger messages<",
             ">99th percentile: TimberMQ ÷ the other, 5000/s<",
+            ">Catching up: TimberMQ ÷ the other<",
         ] {
             assert!(page.contains(drawing), "{drawing}");
         }

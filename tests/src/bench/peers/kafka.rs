@@ -26,12 +26,23 @@ const JAVA_OPTIONS: [&str; 8] = [
     "-XX:+ExplicitGCInvokesConcurrent",
     "-Djava.awt.headless=true",
 ];
-/// Old messages make place, or the disk fills.
+/// Old messages make place, or the disk fills; where nobody wants to read them later.
 const RETENTION: [&str; 4] = [
     "log.segment.bytes=268435456",
     "log.retention.bytes=536870912",
     "log.retention.check.interval.ms=3000",
     "log.segment.delete.delay.ms=1000",
+];
+
+/// What is advised for reading fast: larger answers than the defaults, of each partition and of each broker; and no checksum is
+/// computed of what is only counted. Answers are full as long as there is a backlog, whatever the least is.
+const READER: [&str; 6] = [
+    "check.crcs=false",
+    "enable.auto.commit=false",
+    "fetch.max.bytes=104857600",
+    "max.partition.fetch.bytes=10485760",
+    "max.poll.records=10000",
+    "receive.buffer.bytes=1048576",
 ];
 
 pub(super) static FLUSH: Peer = Peer {
@@ -46,6 +57,8 @@ pub(super) static FLUSH: Peer = Peer {
         "linger.ms=0",
         "batch.size=1048576",
     ],
+    // What it reads is what the other has; but with a sync for each partition's batch its backlog takes many minutes to fill.
+    reader: None,
     install,
     start: |ground, dir| start(ground, dir, &FLUSH),
 };
@@ -61,6 +74,7 @@ pub(super) static DEFAULT: Peer = Peer {
         "linger.ms=0",
         "batch.size=1048576",
     ],
+    reader: Some(&READER),
     install,
     start: |ground, dir| start(ground, dir, &DEFAULT),
 };
@@ -87,7 +101,7 @@ fn start(ground: &Ground, dir: &Path, peer: &Peer) -> Result<Running> {
     let ports: Vec<u16> = (0..3).map(|_| free_ports(2)).collect();
     for slot in 0..ports.len() {
         let file = dir.join(format!("node-{slot}.properties"));
-        std::fs::write(&file, properties(slot, &ports, &dir.join(format!("node-{slot}"))))?;
+        std::fs::write(&file, properties(slot, &ports, &dir.join(format!("node-{slot}")), ground.keeps))?;
         format_storage(ground, &file)?;
         let mut node = Command::new("java");
         node.args(JAVA_OPTIONS).args(["-cp", &class_path(ground), "kafka.Kafka"]).arg(&file).current_dir(dir);
@@ -96,17 +110,30 @@ fn start(ground: &Ground, dir: &Path, peer: &Peer) -> Result<Running> {
     servers.wait_for_ports(&ports, START_MAX)?;
     let servers_of_client: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     let mut load = java_load(ground, "kafka");
-    load.arg(format!("bootstrap.servers={}", servers_of_client.join(",")));
+    let bootstrap = format!("bootstrap.servers={}", servers_of_client.join(","));
+    load.arg(&bootstrap).arg(format!("partitions={}", ground.queues));
     let load = Program::start(load.args(peer.settings), dir)?;
-    Ok(Running { load: Load::Official(load), servers })
+    let reader = peer.reader.filter(|_| ground.keeps).map(|settings| {
+        let own = dir.join("reader");
+        std::fs::create_dir_all(&own)?;
+        Program::start(java_client(ground, "kafka-reader").arg(&bootstrap).args(settings), &own)
+    });
+    Ok(Running { load: Load::Official(load), reader: reader.transpose()?, servers })
 }
 
 /// The command of the load in Java, without the arguments of its client.
 pub(super) fn java_load(ground: &Ground, kind: &str) -> Command {
-    let mut load = Command::new("java");
-    load.args(["-Xms512m", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &class_path(ground)]);
-    load.args(["timbermq.peers.Main", kind, &format!("size={}", ground.size)]);
+    let mut load = java_client(ground, kind);
+    load.arg(format!("size={}", ground.size));
     load
+}
+
+/// The command of a client in Java, without its arguments.
+fn java_client(ground: &Ground, kind: &str) -> Command {
+    let mut client = Command::new("java");
+    client.args(["-Xms512m", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &class_path(ground)]);
+    client.args(["timbermq.peers.Main", kind]);
+    client
 }
 
 fn format_storage(ground: &Ground, file: &PathBuf) -> Result<()> {
@@ -118,7 +145,7 @@ fn format_storage(ground: &Ground, file: &PathBuf) -> Result<()> {
 }
 
 /// A node's properties: broker at its port, controller one above.
-fn properties(slot: usize, ports: &[u16], dir: &Path) -> String {
+fn properties(slot: usize, ports: &[u16], dir: &Path, keeps: bool) -> String {
     let voters: Vec<String> =
         ports.iter().enumerate().map(|(slot, port)| format!("{slot}@127.0.0.1:{}", port + 1)).collect();
     let (port, controller) = (ports[slot], ports[slot] + 1);
@@ -130,7 +157,7 @@ fn properties(slot: usize, ports: &[u16], dir: &Path) -> String {
          log.dirs={}\nauto.create.topics.enable=false\n{}\n",
         voters.join(","),
         dir.display(),
-        RETENTION.join("\n"),
+        if keeps { String::new() } else { RETENTION.join("\n") },
     )
 }
 
@@ -140,10 +167,17 @@ mod tests {
 
     #[test]
     fn a_node_knows_the_others() {
-        let text = properties(1, &[100, 200, 300], Path::new("/d"));
+        let text = properties(1, &[100, 200, 300], Path::new("/d"), false);
         assert!(text.contains("controller.quorum.voters=0@127.0.0.1:101,1@127.0.0.1:201,2@127.0.0.1:301\n"), "{text}");
         assert!(text.contains("listeners=PLAINTEXT://127.0.0.1:200,CONTROLLER://127.0.0.1:201\n"));
         assert!(text.contains("node.id=1\n") && text.contains("log.dirs=/d\n"));
+    }
+
+    #[test]
+    fn a_backlog_stays() {
+        let is_bounded =
+            |keeps| properties(0, &[100, 200, 300], Path::new("/d"), keeps).contains("log.retention.bytes");
+        assert!(is_bounded(false) && !is_bounded(true));
     }
 
     #[test]

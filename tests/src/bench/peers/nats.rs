@@ -18,6 +18,7 @@ pub(super) static SYNC_ALWAYS: Peer = Peer {
     name: "nats-sync-always",
     durability: Durability::Synced,
     settings: &["sync_interval: always"],
+    reader: None,
     install,
     start: |ground, dir| start(ground, dir, &SYNC_ALWAYS),
 };
@@ -27,6 +28,7 @@ pub(super) static DEFAULT: Peer = Peer {
     name: "nats",
     durability: Durability::Memory,
     settings: &[],
+    reader: None,
     install,
     start: |ground, dir| start(ground, dir, &DEFAULT),
 };
@@ -56,7 +58,7 @@ fn start(ground: &Ground, dir: &Path, peer: &Peer) -> Result<Running> {
     let urls: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
     let mut load = Command::new(ground.installed().join("go/load"));
     load.arg(format!("servers={}", urls.join(","))).arg(format!("size={}", ground.size));
-    Ok(Running { load: Load::Official(Program::start(&mut load, dir)?), servers })
+    Ok(Running { load: Load::Official(Program::start(&mut load, dir)?), reader: None, servers })
 }
 
 /// A server's configuration: clients at its port, the cluster one above.

@@ -82,6 +82,22 @@ impl Program {
         figures(&told, &usage, flow, size, time)
     }
 
+    /// Everything is read once, within `limit`. The figures have the names of those of the bench's own reader.
+    ///
+    /// # Errors
+    /// The program fails or does not end in time, or there was nothing.
+    pub(super) fn read(&mut self, servers: &[u32], limit: Duration) -> Result<Value> {
+        let stdin = self.stdin.as_mut().context("the reader has no stdin")?;
+        writeln!(stdin, "read")?;
+        stdin.flush()?;
+        let watched = Watched { servers: servers.to_vec(), dir: None, client: Some(self.child.id()) };
+        self.expect("begin", RUN_SLACK)?;
+        let before = Snapshot::take(&watched);
+        self.expect("measured", limit)?;
+        let usage = Usage::between(&before, &Snapshot::take(&watched));
+        figures_of_reading(&self.expect("end", RUN_SLACK)?, &usage)
+    }
+
     fn expect(&self, name: &str, limit: Duration) -> Result<Value> {
         let event = self
             .events
@@ -145,6 +161,25 @@ fn figures(told: &Value, usage: &Usage, flow: Flow, size: usize, time: Duration)
     }))
 }
 
+/// The same of everything that was read once.
+#[allow(clippy::cast_precision_loss)] // a time
+fn figures_of_reading(told: &Value, usage: &Usage) -> Result<Value> {
+    let count = |name: &str| told[name].as_u64().with_context(|| format!("no {name} in {told}"));
+    ensure!(count("messages")? > 0, "nothing was read: {told}");
+    Ok(json!({
+        "finished": true,
+        "seconds": count("micros")? as f64 / 1e6,
+        "messages": count("messages")?,
+        "bytes": count("bytes")?,
+        "skipped": count("skipped")?,
+        "errors": {},
+        "cpuMicros": { "servers": usage.servers_cpu_us, "client": usage.client_cpu_us },
+        "rssMB": { "servers": usage.servers_rss_mb, "client": usage.client_rss_mb },
+        "othersCores": usage.others_cores,
+        "stealPercent": usage.steal_percent,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +215,21 @@ mod tests {
         let run = program.unwrap().run(&[], Flow::Rate(700), warmup, time, 1024, dir.path()).unwrap();
         assert_eq!((&run["messages"], &run["publishLatency99pct"]), (&json!(700.0), &json!(10.0)));
         assert_eq!((&run["producerRate"], &run["window"]), (&json!(700), &Value::Null));
+    }
+
+    #[test]
+    fn a_reading_is_a_line_too() {
+        let script = r#"echo '{"ev":"ready"}'; read what; echo '{"ev":"begin"}'; echo '{"ev":"measured"}'
+            echo '{"ev":"end","messages":6,"bytes":60,"micros":1500000,"skipped":1}'; read what
+            echo '{"ev":"begin"}'; echo '{"ev":"measured"}'; echo '{"ev":"end","messages":0,"bytes":0,"micros":1,"skipped":0}'; read end"#;
+        let (_dir, program) = program(script);
+        let mut program = program.unwrap();
+        let limit = Duration::from_secs(60);
+        let reading = program.read(&[std::process::id()], limit).unwrap();
+        assert_eq!((&reading["seconds"], &reading["messages"]), (&json!(1.5), &json!(6)));
+        assert_eq!((&reading["skipped"], &reading["finished"]), (&json!(1), &json!(true)));
+        assert!(reading["cpuMicros"]["client"].is_number() && reading["cpuMicros"]["servers"].is_number());
+        assert!(program.read(&[], limit).unwrap_err().to_string().contains("nothing was read"));
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) static QUORUM: Peer = Peer {
     name: "rabbitmq-quorum",
     durability: Durability::Synced,
     settings: &["x-queue-type=quorum", "x-quorum-initial-group-size=3", "delivery mode 2", "+sbwt none"],
+    reader: None,
     install,
     start,
 };
@@ -98,7 +99,7 @@ fn start(ground: &Ground, dir: &Path) -> Result<Running> {
     servers.wait_until("a cluster of three", START_MAX, || members(&nodes[0]) == Some(nodes.len()))?;
     let mut load = java_load(ground, "rabbitmq");
     let load = Program::start(load.arg(format!("port={}", nodes[0].port)), dir)?;
-    Ok(Running { load: Load::Official(load), servers })
+    Ok(Running { load: Load::Official(load), reader: None, servers })
 }
 
 /// How many nodes run in the cluster of this one.

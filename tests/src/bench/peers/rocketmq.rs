@@ -40,6 +40,7 @@ pub(super) static CONTROLLER: Peer = Peer {
         "useReentrantLockWhenPutMessage=true",
         "waitTimeMillsInSendQueue=5000",
     ],
+    reader: Some(&[]),
     install,
     start: |ground, dir| start(ground, dir, Mode::Controller),
 };
@@ -54,6 +55,7 @@ pub(super) static DLEDGER: Peer = Peer {
         "sendMessageThreadPoolNums=16",
         "waitTimeMillsInSendQueue=5000",
     ],
+    reader: Some(&[]),
     install,
     start: |ground, dir| start(ground, dir, Mode::DLedger),
 };
@@ -62,6 +64,7 @@ pub(super) static ASYNC_MASTER: Peer = Peer {
     name: "rocketmq-async-master",
     durability: Durability::One,
     settings: &["brokerRole=ASYNC_MASTER", "flushDiskType=ASYNC_FLUSH", "waitTimeMillsInSendQueue=5000"],
+    reader: Some(&[]),
     install,
     start: |ground, dir| start(ground, dir, Mode::AsyncMaster),
 };
@@ -126,8 +129,10 @@ fn start(ground: &Ground, dir: &Path, mode: Mode) -> Result<Running> {
     let admin = Admin::new(&namesrv)?;
     servers.wait_until("a master", START_MAX, || admin.leader().is_ok_and(|leader| leader.is_some()))?;
     // A master may take its place a moment before it takes requests.
-    servers.wait_until("a topic", START_MAX, || admin.create_topic(TOPIC, 1).is_ok()).context("making the topic")?;
-    Ok(Running { load: Load::Own { namesrv }, servers })
+    servers
+        .wait_until("a topic", START_MAX, || admin.create_topic(TOPIC, ground.queues).is_ok())
+        .context("making the topic")?;
+    Ok(Running { load: Load::Own { namesrv }, reader: None, servers })
 }
 
 /// The one Controller, in the NameServer: no message passes it.

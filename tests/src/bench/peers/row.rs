@@ -113,7 +113,7 @@ fn of_flow(flow: Flow, pairs: &[Pair]) -> Value {
     Value::Object(row)
 }
 
-fn put_ratio(ratio: Option<Spread>, name: &str, row: &mut Map<String, Value>) {
+pub(super) fn put_ratio(ratio: Option<Spread>, name: &str, row: &mut Map<String, Value>) {
     let [median, min, max] = match ratio {
         Some(Spread { median, min, max }) => [median, min, max].map(|ratio| rounded(ratio, 1000.0)),
         None => [Value::Null, Value::Null, Value::Null],
@@ -186,6 +186,7 @@ mod tests {
         name: "other",
         durability: Durability::Memory,
         settings: &["fast=true"],
+        reader: None,
         install: |_| bail!("not there"),
         start: |_, _| bail!("not there"),
     };

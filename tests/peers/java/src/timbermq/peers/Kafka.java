@@ -14,22 +14,28 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** One producer to one partition with three replicas. Settings are those of the producer; {@code topic.…} are the topic's. */
+/**
+ * One producer to a topic with three replicas, whose {@code partitions} take the messages in turn. Other settings are those of the
+ * producer; {@code topic.…} are the topic's.
+ */
 final class Kafka implements Target {
-    private static final String TOPIC = "bench";
+    static final String TOPIC = "bench";
     private static final short REPLICAS = 3;
 
     private final KafkaProducer<byte[], byte[]> producer;
+    private final int partitions;
+    private int next;
 
     Kafka(Map<String, String> settings) throws Exception {
         Map<String, String> ofTopic = new HashMap<>();
         Properties ofProducer = new Properties();
+        partitions = Integer.parseInt(settings.remove("partitions"));
         settings.forEach((name, value) -> {
             if (name.startsWith("topic.")) ofTopic.put(name.substring("topic.".length()), value);
             else ofProducer.put(name, value);
         });
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", settings.get("bootstrap.servers")))) {
-            NewTopic topic = new NewTopic(TOPIC, 1, REPLICAS).configs(ofTopic);
+            NewTopic topic = new NewTopic(TOPIC, partitions, REPLICAS).configs(ofTopic);
             create(admin, topic);
         }
         producer = new KafkaProducer<>(ofProducer, new ByteArraySerializer(), new ByteArraySerializer());
@@ -56,7 +62,8 @@ final class Kafka implements Target {
 
     @Override
     public void send(byte[] body, Answer answer) {
-        producer.send(new ProducerRecord<>(TOPIC, 0, null, body), (stored, error) -> answer.settled(error == null));
+        next = (next + 1) % partitions;
+        producer.send(new ProducerRecord<>(TOPIC, next, null, body), (stored, error) -> answer.settled(error == null));
     }
 
     @Override
