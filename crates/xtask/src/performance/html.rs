@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::markup::{blocks, escaped, inline};
 use super::plots::{Bars, Group, Lines, Range, short};
-use super::{TEXT, grown, part};
+use super::{TEXT, grown, indexed, part};
 use crate::page::number;
 use crate::workspace::array;
 
@@ -50,6 +50,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
+        "s12" => indexed::drawing(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
         "peers-s5" => latency_beside_peers(&figures),
         "growth" => growth(&figures),
@@ -434,6 +435,7 @@ mod tests {
         for drawing in [
             ">one topic<",
             ">larger follower<",
+            ">after 10 000 000<",
             ">index deleted<",
             ">beside the producer<",
             ">CPU a message, larger messages<",
