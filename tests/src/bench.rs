@@ -59,8 +59,8 @@ pub enum Scenario {
     S11(s11::Args),
     /// The index of one replica alone: what it costs, by queues and as stored messages grow.
     S12(s12::Args),
-    /// Larger messages, more connections, more replicas: what a message costs.
-    Growth(growth::Args),
+    /// Larger messages, more connections, replicas, queues, consumer groups, stored messages: what a message costs.
+    Growth(Box<growth::Args>),
     /// Other brokers and the product, in turn.
     Peers(peers::Args),
 }

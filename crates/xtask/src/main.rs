@@ -87,7 +87,8 @@ const TASKS: &[Task] = &[
                 bench s10 [--gb GB] [--replicas N] [--rounds N] [--rebuilds N] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s11 [--queues N,N,…] [--queues-per-topic N] [--seconds S] [--rest S] [--dir DIR] [--record] |\n       \
                 bench s12 [--queues N,N,…] [--stored N,N,…] [--runs N] [--rate N] [--gets N] [--seed N] [--dir DIR] [--record] |\n       \
-                bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…] [--dir DIR] [--record] |\n       \
+                bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…]\n       \
+                \x20            [--queues N,N,…] [--groups N,N,…] [--stored N,N,…] [--only WHAT,…] [--dir DIR] [--record] |\n       \
                 bench peers [--scenario s1|s2|s5] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--rate R] [--dir DIR] [--record] |\n       \
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
@@ -122,8 +123,10 @@ const TASKS: &[Task] = &[
                   --stored N,N     messages there are when it is measured; 1000000,10000000 unless given; 100 bytes of disk each\n  \
                   --runs N         how often; 2 unless given\n  \
                   --rate N         messages in a second of the log, of which nobody waits for the end; 50000 unless given\n  \
-                  growth           what a message costs as bodies grow, and connections, and replicas; of the first, bytes in\n  \
+                  growth           what a message costs as bodies grow, and connections, replicas, queues, consumer groups that store\n  \
+                  \x20                offsets, and messages stored before (17 GB of disk unless --stored says less); of the first, bytes in\n  \
                   \x20                flight are bounded, and what the limit of open files forbids is left out with the reason\n  \
+                  --only WHAT      of sizes, connections, replicas, queues, groups and stored these alone\n  \
                   peers            other brokers in the same run, A B A B; installed first. 5 s a run unless given\n  \
                   --scenario s1    s1: ours waits for a majority's disks; s2: for its page cache, beside peers that do no more\n  \
                   --only NAMES     these alone: rocketmq-controller-sync, rocketmq-dledger, rocketmq-async-master, kafka-flush,\n  \

@@ -654,6 +654,10 @@ mod tests {
                 "growth": [
                     { "what": "message_size", "value": 262_144, "message_size": 262_144, "window": 64, "errors": 1,
                       "msgs_per_s": 1_000.0, "cpu_us_per_msg": 300.0, "cpu_us_per_msg_min": 290.0, "cpu_us_per_msg_max": 310.0 },
+                    { "what": "stored_messages", "value": 100_000, "message_size": 100, "window": 1024, "errors": 0, "msgs_per_s": 1.0,
+                      "cpu_us_per_msg": 10.0, "stored_before": 131_072.0 },
+                    { "what": "stored_messages", "value": 10_000_000, "message_size": 100, "window": 1024, "errors": 0,
+                      "msgs_per_s": 1.0, "cpu_us_per_msg": 11.0 },
                     { "what": "replicas", "value": 5, "message_size": 1024, "window": 1024, "errors": 0, "rss_mb": 200.0,
                       "rss_mb_min": 200.0, "rss_mb_max": 200.0 },
                 ],
@@ -767,6 +771,7 @@ mod tests {
         assert!(page.contains("| 1000 | 10 000 000 | **7.1** | 8.7 | 25.6 | 13.0 | 199 |"), "{page}");
         assert!(page.contains("Compaction had not ended in 1 of these."), "{page}");
         assert!(page.contains("| message size | 256 KiB | 64 | 300.0 (290.0–310.0) |"), "{page}");
+        assert!(page.contains("| stored messages | 10 000 000 | 1024 | 11.0 |"), "{page}");
         assert!(page.contains("| 262.1 |") && page.contains("| replicas | 5 | 1024 | – | – |"), "{page}");
         assert!(page.contains("* memory <grew>\n") && page.contains("Not measured: 50 000 connections; too many."));
         assert!(page.contains(MISSING), "nothing was recorded of s1-p");

@@ -341,6 +341,9 @@ fn growth(figures: &Value) -> String {
         ("message_size", "larger messages", "bytes of a body"),
         ("connections", "more connections", "connections"),
         ("replicas", "more replicas", "replicas"),
+        ("queues", "more queues", "queues"),
+        ("consumer_groups", "more consumer groups", "groups that store offsets"),
+        ("stored_messages", "more stored messages", "messages before the run"),
     ];
     let measured = [
         ("CPU a message", "µs, replicas and client", "cpu_us_per_msg"),
@@ -439,6 +442,7 @@ mod tests {
             ">index deleted<",
             ">beside the producer<",
             ">CPU a message, larger messages<",
+            ">CPU a message, more stored messages<",
             ">99th percentile: TimberMQ ÷ the other, 5000/s<",
         ] {
             assert!(page.contains(drawing), "{drawing}");
