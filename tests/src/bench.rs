@@ -1,6 +1,6 @@
 //! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S5, the same at fixed rates;
-//! S6, many topics; S7, catching up; S9, failover; S10, recovery; S11, idleness; S1, S2, S5 and S7 beside other brokers; and what
-//! a message costs as work grows.
+//! S6, many topics; S7, catching up; S9, failover; S10, recovery; S11, idleness; S12, the index; S1, S2, S5 and S7 beside other
+//! brokers; and what a message costs as work grows.
 
 mod backlog;
 mod growth;
@@ -9,6 +9,7 @@ mod product;
 mod s1;
 mod s10;
 mod s11;
+mod s12;
 mod s5;
 mod s6;
 mod s7;
@@ -56,8 +57,10 @@ pub enum Scenario {
     S10(s10::Args),
     /// Nothing happens: memory, CPU and writes.
     S11(s11::Args),
-    /// Larger messages, more connections, more replicas: what a message costs.
-    Growth(growth::Args),
+    /// The index of one replica alone: what it costs, by queues and as stored messages grow.
+    S12(s12::Args),
+    /// Larger messages, more connections, replicas, queues, consumer groups, stored messages: what a message costs.
+    Growth(Box<growth::Args>),
     /// Other brokers and the product, in turn.
     Peers(peers::Args),
 }
@@ -75,6 +78,7 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
         Scenario::S9(args) => s9::main(binary, args),
         Scenario::S10(args) => s10::main(binary, args),
         Scenario::S11(args) => s11::main(binary, args),
+        Scenario::S12(args) => s12::main(binary, args),
         Scenario::Growth(args) => growth::main(binary, args),
         Scenario::Peers(args) => peers::main(binary, args),
     }

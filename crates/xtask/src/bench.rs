@@ -12,7 +12,7 @@ use crate::workspace::{Workspace, stdout_of, without_cargo_variables};
 use crate::{gate, golang, micro, page, product, run, setup};
 
 /// Scenarios that run a whole cluster.
-const SCENARIOS: [&str; 9] = ["s1", "s5", "s6", "s7", "s9", "s10", "s11", "growth", "peers"];
+const SCENARIOS: [&str; 10] = ["s1", "s5", "s6", "s7", "s9", "s10", "s11", "s12", "growth", "peers"];
 /// What the bench's own program does alone.
 const TOOLS: [&str; 4] = ["load", "consume", "skeleton", "calibrate"];
 /// What is slowed down as little as possible: nobody else's steps are killed for it.
@@ -68,6 +68,9 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     command.args(["bench", what.as_ref(), "--json", "--revision", revision.trim()]).args(&plan.passed);
     command.current_dir(root).env("TIMBERMQ_BIN", timbermq).env("TIMBERMQ_BENCH_BIN", bench);
     command.env("TIMBERMQ_CACHE", &ready.workspace.cache);
+    if what == "s12" {
+        command.env("TIMBERMQ_INDEX_LOAD_BIN", product::build(&ready, "timbermq-index-load", product::DIST)?);
+    }
     if let Some(path) = path {
         command.env("PATH", path);
     }

@@ -86,7 +86,9 @@ const TASKS: &[Task] = &[
                 bench s9 [--rounds N] [--own-only] [--only kill|pause|cut] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s10 [--gb GB] [--replicas N] [--rounds N] [--rebuilds N] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s11 [--queues N,N,…] [--queues-per-topic N] [--seconds S] [--rest S] [--dir DIR] [--record] |\n       \
-                bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…] [--dir DIR] [--record] |\n       \
+                bench s12 [--queues N,N,…] [--stored N,N,…] [--runs N] [--rate N] [--gets N] [--seed N] [--dir DIR] [--record] |\n       \
+                bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…]\n       \
+                \x20            [--queues N,N,…] [--groups N,N,…] [--stored N,N,…] [--only WHAT,…] [--dir DIR] [--record] |\n       \
                 bench peers [--scenario s1|s2|s5|s7] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--rate R] [--gb GB] [--batch N] [--dir DIR] [--record] |\n       \
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
@@ -116,8 +118,15 @@ const TASKS: &[Task] = &[
                   --replicas N     1 unless given\n  \
                   --rounds N       starts with the index; 5 unless given\n  \
                   --rebuilds N     starts without it; 3 unless given\n  \
-                  growth           what a message costs as bodies grow, and connections, and replicas; of the first, bytes in\n  \
+                  s12              the index of one replica alone, in a process of its own: CPU and bytes a message, look-ups\n  \
+                  --queues N,N     1,1000,50000 unless given; messages go to one that is drawn\n  \
+                  --stored N,N     messages there are when it is measured; 1000000,10000000 unless given; 100 bytes of disk each\n  \
+                  --runs N         how often; 2 unless given\n  \
+                  --rate N         messages in a second of the log, of which nobody waits for the end; 50000 unless given\n  \
+                  growth           what a message costs as bodies grow, and connections, replicas, queues, consumer groups that store\n  \
+                  \x20                offsets, and messages stored before (17 GB of disk unless --stored says less); of the first, bytes in\n  \
                   \x20                flight are bounded, and what the limit of open files forbids is left out with the reason\n  \
+                  --only WHAT      of sizes, connections, replicas, queues, groups and stored these alone\n  \
                   peers            other brokers in the same run, A B A B; installed first. 5 s a run unless given\n  \
                   --scenario s1    s1: ours waits for a majority's disks; s2: for its page cache, beside peers that do no more\n  \
                   --scenario s7    a backlog is read alone and beside a producer, from the disk: --gb GB of bodies, 1 unless given;\n  \
@@ -135,7 +144,7 @@ const TASKS: &[Task] = &[
                   page             write the page that shows recorded figures with drawings, crates/timbermq/docs/performance.html\n  \
                   --out FILE       write it there instead\n  \
                   load, consume, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
-                  s1, s7, s9, s10, growth and peers end with one JSON object.",
+                  s1, s7, s9, s10, s12, growth and peers end with one JSON object.",
         run: bench::run,
     },
     Task {

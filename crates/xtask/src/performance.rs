@@ -1,6 +1,7 @@
 //! The page on performance: only what recorded runs measured, with how, where and beside what.
 
 mod html;
+mod indexed;
 mod markup;
 mod peers;
 mod plots;
@@ -46,6 +47,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
+        "s12" => indexed::table(&figures),
         "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => peers::sends(&figures),
         "peers-s5" => peers::latency(&figures),
@@ -526,6 +528,10 @@ mod tests {
                 "growth": [
                     { "what": "message_size", "value": 262_144, "message_size": 262_144, "window": 64, "errors": 1,
                       "msgs_per_s": 1_000.0, "cpu_us_per_msg": 300.0, "cpu_us_per_msg_min": 290.0, "cpu_us_per_msg_max": 310.0 },
+                    { "what": "stored_messages", "value": 100_000, "message_size": 100, "window": 1024, "errors": 0, "msgs_per_s": 1.0,
+                      "cpu_us_per_msg": 10.0, "stored_before": 131_072.0 },
+                    { "what": "stored_messages", "value": 10_000_000, "message_size": 100, "window": 1024, "errors": 0,
+                      "msgs_per_s": 1.0, "cpu_us_per_msg": 11.0 },
                     { "what": "replicas", "value": 5, "message_size": 1024, "window": 1024, "errors": 0, "rss_mb": 200.0,
                       "rss_mb_min": 200.0, "rss_mb_max": 200.0 },
                 ],
@@ -587,6 +593,19 @@ mod tests {
                     "leader": { "rss_mb": 68.2, "pss_mb": 53.0, "cpu_percent": 0.85, "switches_per_s": 90.0, "dirtied_kb_per_min": 0.0 },
                     "follower": { "rss_mb": 66.5 }, "namesrv": { "rss_mb": 20.1 },
                 }],
+            }),
+            "bench-s12" => json!({
+                "runs_each": 3, "rate": 50_000, "gets": 10_000, "message_size": 1024, "messages_per_entry": 64,
+                "index": [
+                    { "queues": 1_000, "stored": 1_000_000, "messages": 1_000_000, "cpu_us_per_msg": 0.678, "growth": 1.0 },
+                    {
+                        "queues": 1_000, "stored": 10_000_000, "messages": 9_000_000, "cpu_us_per_msg": 0.806,
+                        "cpu_us_per_msg_min": 0.79, "cpu_us_per_msg_max": 0.85, "apply_us_per_msg": 0.5, "write_us_per_msg": 0.07,
+                        "background_us_per_msg": 0.236, "growth": 1.189, "growth_min": 1.1, "growth_max": 1.25,
+                        "disk_bytes_per_msg": 56.7, "written_bytes_per_msg": 321.4, "rss_mb": 136.8, "offset_us": 7.14, "pull_us": 8.7,
+                        "time_us": 25.6, "key_us": 13.0, "key_all_us": 199.4, "not_rested": 1,
+                    },
+                ],
             }),
             _ => Value::Null,
         }
@@ -658,7 +677,16 @@ mod tests {
                 && page.contains("| larger follower | 66.5 |")
         );
         assert!(page.contains("4 connections; 1024 bytes a body. 2 errors."), "{page}");
+        assert!(
+            page.contains(
+                "| 1000 | 10 000 000 | **0.81 (0.79–0.85)** | 0.50 + 0.07 + 0.24 | 1.19 (1.10–1.25) | 57 | 321 | 137 |"
+            ),
+            "{page}"
+        );
+        assert!(page.contains("| 1000 | 10 000 000 | **7.1** | 8.7 | 25.6 | 13.0 | 199 |"), "{page}");
+        assert!(page.contains("Compaction had not ended in 1 of these."), "{page}");
         assert!(page.contains("| message size | 256 KiB | 64 | 300.0 (290.0–310.0) |"), "{page}");
+        assert!(page.contains("| stored messages | 10 000 000 | 1024 | 11.0 |"), "{page}");
         assert!(page.contains("| 262.1 |") && page.contains("| replicas | 5 | 1024 | – | – |"), "{page}");
         assert!(page.contains("* memory <grew>\n") && page.contains("Not measured: 50 000 connections; too many."));
         assert!(page.contains(MISSING), "nothing was recorded of s1-p");

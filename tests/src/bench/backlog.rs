@@ -28,18 +28,19 @@ pub(super) fn bytes_of(gb: f64) -> u64 {
     (gb * GB) as u64
 }
 
-/// Refuses what does not fit: `replicas` logs of `bytes` each in segments of `segment_bytes`, with their indexes.
+/// Refuses what does not fit: `replicas` logs of `bytes` each in segments of `segment_bytes`, with their indexes. `less` is the
+/// argument by which less is asked for.
 ///
 /// # Errors
 /// There is not so much room, or the disk cannot be asked.
-pub(super) fn ensure_room(dir: &Path, replicas: usize, bytes: u64, segment_bytes: u64) -> Result<()> {
+pub(super) fn ensure_room(dir: &Path, replicas: usize, bytes: u64, segment_bytes: u64, less: &str) -> Result<()> {
     let found = rustix::fs::statvfs(dir).with_context(|| format!("asking for the room in {}", dir.display()))?;
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     let needed = needed(replicas, bytes, segment_bytes);
     ensure!(
         free >= needed,
         "{} has {} GB free and {} GB are needed: {replicas} × {} GB of log with index and two spare segments, and what must stay \
-         free; ask for less with --gb, or name another disk with --dir",
+         free; ask for less with {less}, or name another disk with --dir",
         dir.display(),
         gb(free),
         gb(needed),
@@ -107,8 +108,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_before_anything_is_started() {
         let dir = tempfile::tempdir().unwrap();
-        ensure_room(dir.path(), 1, 0, 0).unwrap();
-        let error = ensure_room(dir.path(), 3, 1 << 60, 1 << 30).unwrap_err().to_string();
+        ensure_room(dir.path(), 1, 0, 0, "--gb").unwrap();
+        let error = ensure_room(dir.path(), 3, 1 << 60, 1 << 30, "--gb").unwrap_err().to_string();
         assert!(error.contains("3 × 1152921504.6 GB of log") && error.contains("--gb"), "{error}");
         assert_eq!(needed(3, 1_000_000_000, 1 << 28), 3 * (1_250_000_000 + (1 << 29)) + (1 << 30));
     }

@@ -1,14 +1,21 @@
-//! What a message costs as work grows: larger bodies, more connections, more replicas. S1's load, all values in turn, and again.
+//! What a message costs as work grows: larger bodies, more connections, more replicas, more queues, more consumer groups, more
+//! stored messages. S1's load, all values in turn, and again.
+
+mod groups;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use serde_json::{Map, Value, json};
-use timbermq_bench::report::Spread;
+use timbermq_bench::report::{Spread, rounded};
 
+use self::groups::{COMMITS_PER_S, Committing};
+use super::backlog::ensure_room;
 use super::product::{Beginning, FILL, Product};
-use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, largest_rss, paced, spread};
+use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, largest_rss, load, paced, spread};
+use crate::admin::Admin;
 
 /// Messages in flight, unless there are more connections.
 const WINDOW: usize = 1024;
@@ -18,6 +25,16 @@ const IN_FLIGHT_BYTES: usize = 16 << 20;
 const SIZE: usize = 1024;
 /// The same of replicas.
 const REPLICAS: usize = 3;
+/// Bytes of a body where stored messages grow.
+const STORED_SIZE: usize = 100;
+/// Bytes of log that such a message takes, about.
+const STORED_BYTES: u64 = 300;
+/// Such messages that a run stores in a second, as far as room for them is asked for.
+const STORED_PER_S: u64 = 200_000;
+/// Shortest and longest load between two looks at how many are stored. The first is the shortest.
+const STEP: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(10);
+/// Bytes of a segment.
+const SEGMENT_BYTES: u64 = 256 << 20;
 /// File descriptors beside connections, of the client and of a replica: files, peers, what the runtime needs.
 const FILES: usize = 512;
 /// A figure grows too fast if it does as a power of what grows that is larger than this, whichever runs are compared.
@@ -44,6 +61,18 @@ pub struct Args {
     /// Replicas.
     #[arg(long, value_delimiter = ',', default_values_t = [3, 5])]
     replicas: Vec<usize>,
+    /// Queues of the topic that the load goes to.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000, 50_000])]
+    queues: Vec<usize>,
+    /// Consumer groups that store offsets meanwhile.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100])]
+    groups: Vec<usize>,
+    /// Messages of 100 bytes that are stored before.
+    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000, 10_000_000])]
+    stored: Vec<usize>,
+    /// These alone.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<What>,
     /// Seconds of load before the first run, so that files have been used before.
     #[arg(long, default_value_t = FILL.as_secs())]
     fill: u64,
@@ -58,28 +87,44 @@ struct Point {
     value: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
+    #[value(name = "sizes")]
     Size,
     Connections,
     Replicas,
+    Queues,
+    Groups,
+    Stored,
 }
 
 impl What {
-    const ALL: [Self; 3] = [Self::Size, Self::Connections, Self::Replicas];
+    const ALL: [Self; 6] = [Self::Size, Self::Connections, Self::Replicas, Self::Queues, Self::Groups, Self::Stored];
 
     fn name(self) -> &'static str {
         match self {
             Self::Size => "message_size",
             Self::Connections => "connections",
             Self::Replicas => "replicas",
+            Self::Queues => "queues",
+            Self::Groups => "consumer_groups",
+            Self::Stored => "stored_messages",
         }
+    }
+
+    /// Whether what was there for one value is still there for the next: those rise, on clusters of their own.
+    fn stays(self) -> bool {
+        matches!(self, Self::Queues | Self::Groups | Self::Stored)
     }
 }
 
 impl Point {
     fn size(self) -> usize {
-        if self.what == What::Size { self.value } else { SIZE }
+        match self.what {
+            What::Size => self.value,
+            What::Stored => STORED_SIZE,
+            _ => SIZE,
+        }
     }
 
     fn connections(self) -> usize {
@@ -108,6 +153,13 @@ struct Run {
     figures: Value,
 }
 
+/// What is measured where.
+struct Ground<'a> {
+    binary: &'a Path,
+    args: &'a Args,
+    scene: &'a Scene<'a>,
+}
+
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let scene = Scene::begin(binary, &args.common)?;
     let files_max = files_max()?;
@@ -121,39 +173,32 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         }
         None => true,
     });
+    let stored: Vec<usize> =
+        points.iter().filter(|point| point.what == What::Stored).map(|point| point.value).collect();
+    if let Some(bytes) = log_bytes(&stored, WARMUP + Duration::from_secs(args.seconds.into())) {
+        ensure_room(&scene.dir, REPLICAS, bytes, SEGMENT_BYTES, "--stored")?;
+    }
+    let ground = Ground { binary, args, scene: &scene };
     let mut runs = Vec::new();
     let mut settings = Vec::new();
-    let mut groups: Vec<usize> = points.iter().map(|point| point.replicas()).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    for replicas in groups {
-        let points: Vec<Point> = points.iter().copied().filter(|point| point.replicas() == replicas).collect();
-        let usual = Beginning::new("quorum-fsync", &args.common.set, SIZE);
-        let beginning = Beginning { fill: Duration::from_secs(args.fill), replicas, ..usual };
-        let cluster = scene.dir.join(format!("cluster-{replicas}"));
-        let mut product = Product::start(binary, &args.bench, cluster.clone(), &beginning)?;
-        settings.clone_from(&product.settings);
+    let (staying, passing): (Vec<Point>, Vec<Point>) = points.iter().partition(|point| point.what.stays());
+    let mut clusters: Vec<usize> = passing.iter().map(|point| point.replicas()).collect();
+    clusters.sort_unstable();
+    clusters.dedup();
+    for replicas in clusters {
+        let points: Vec<Point> = passing.iter().copied().filter(|point| point.replicas() == replicas).collect();
+        ground.on_one_cluster(&points, 1..=args.runs, &mut runs, &mut settings)?;
+    }
+    for what in What::ALL {
+        let mut points: Vec<Point> = staying.iter().copied().filter(|point| point.what == what).collect();
+        points.sort_by_key(|point| point.value);
+        // The load stores messages, too: many more than the fewest that are asked for.
+        let together = if what == What::Stored { 1 } else { points.len().max(1) };
         for number in 1..=args.runs {
-            for &point in &points {
-                let (what, value) = (point.what.name(), point.value);
-                eprintln!("run {number} of {}, {replicas} replicas: {what} {value}", args.runs);
-                let pace = Pace {
-                    window: point.window(),
-                    connections: point.connections(),
-                    size: point.size(),
-                    warmup: WARMUP,
-                    time: Duration::from_secs(args.seconds.into()),
-                };
-                let mut load = product.load(&args.bench, TOPIC, &scene.dir)?;
-                let figures = paced(load.args(["--system", &scene.version]), &pace, SLACK)
-                    .with_context(|| format!("{what} {value}"))?;
-                runs.push(Run { point, figures });
-                std::thread::sleep(SETTLE);
+            for points in points.chunks(together) {
+                ground.on_one_cluster(points, number..=number, &mut runs, &mut settings)?;
             }
         }
-        product.stop()?;
-        // The next one has as much room.
-        std::fs::remove_dir_all(&cluster).with_context(|| format!("cannot remove {}", cluster.display()))?;
     }
     let rows: Vec<Value> = points.iter().map(|point| row(*point, &runs)).collect();
     let superlinear: Vec<String> = What::ALL.into_iter().flat_map(|what| superlinear(what, &rows)).collect();
@@ -171,6 +216,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         "warmup_seconds": WARMUP.as_secs(),
         "fill_seconds": args.fill,
         "in_flight_bytes_max": IN_FLIGHT_BYTES,
+        "commits_per_s_each": COMMITS_PER_S,
         "files_max": files_max,
         "settings": settings,
         "growth": rows,
@@ -181,16 +227,126 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     Ok(is_clean)
 }
 
+impl Ground<'_> {
+    /// Measures the points in turn, and that so often, on a cluster that is gone afterwards.
+    fn on_one_cluster(
+        &self,
+        points: &[Point],
+        numbers: std::ops::RangeInclusive<u32>,
+        runs: &mut Vec<Run>,
+        settings: &mut Vec<String>,
+    ) -> Result<()> {
+        let Self { binary, args, scene } = self;
+        let Some(first) = points.first() else { return Ok(()) };
+        let usual = Beginning::new("quorum-fsync", &args.common.set, SIZE);
+        let (fill, replicas) = (Duration::from_secs(args.fill), first.replicas());
+        let beginning = Beginning { fill, replicas, keeps_all: first.what == What::Stored, ..usual };
+        let cluster = scene.dir.join(format!("cluster-{replicas}"));
+        let mut product = if beginning.keeps_all {
+            Product::empty(binary, cluster.clone(), &beginning)?
+        } else {
+            Product::start(binary, &args.bench, cluster.clone(), &beginning)?
+        };
+        if settings.is_empty() {
+            settings.clone_from(&product.settings);
+        }
+        for number in numbers {
+            for &point in points {
+                let (what, value) = (point.what.name(), point.value);
+                eprintln!("run {number} of {}, {replicas} replicas: {what} {value}", args.runs);
+                let figures = self.measured(&mut product, point).with_context(|| format!("{what} {value}"))?;
+                runs.push(Run { point, figures });
+                std::thread::sleep(SETTLE);
+            }
+        }
+        product.stop()?;
+        // The next one has as much room.
+        std::fs::remove_dir_all(&cluster).with_context(|| format!("cannot remove {}", cluster.display()))
+    }
+
+    fn measured(&self, product: &mut Product, point: Point) -> Result<Value> {
+        let Self { args, scene, .. } = self;
+        let admin = Admin::new(&product.namesrv())?;
+        let (mut topic, mut committing, mut before) = (TOPIC.to_owned(), None, None);
+        match point.what {
+            What::Queues => {
+                topic = format!("{TOPIC}-{}-queues", point.value);
+                admin.create_topic(&topic, u32::try_from(point.value)?)?;
+            }
+            What::Groups => {
+                topic = format!("{TOPIC}-groups");
+                admin.create_topic(&topic, groups::QUEUES)?;
+                committing = Some(Committing::start(&admin, &topic, point.value)?);
+            }
+            What::Stored => before = Some(self.store(product, &admin, point.value as u64)?),
+            What::Size | What::Connections | What::Replicas => {}
+        }
+        let pace = Pace {
+            window: point.window(),
+            connections: point.connections(),
+            size: point.size(),
+            warmup: WARMUP,
+            time: Duration::from_secs(args.seconds.into()),
+        };
+        let mut load = product.load(&args.bench, &topic, &scene.dir)?;
+        let mut figures = paced(load.args(["--system", &scene.version]), &pace, SLACK)?;
+        if let Some(committing) = committing {
+            let commits = committing.stop()?;
+            figures["commitsPerSecond"] = rounded(commits.per_s, 10.0);
+            figures["commitErrors"] = commits.failed.into();
+        }
+        if let Some(before) = before {
+            figures["storedBefore"] = before.into();
+        }
+        Ok(figures)
+    }
+
+    /// Sends until so many messages are stored. How many are.
+    fn store(&self, product: &Product, admin: &Admin, messages: u64) -> Result<u64> {
+        let stored = || admin.bounds(TOPIC, 0).map(|(_, max)| max);
+        let (mut there, mut step) = (stored()?, *STEP.start());
+        while there < messages {
+            eprintln!("storing: {there} of {messages} messages");
+            let pace = Pace { window: WINDOW, connections: 1, size: STORED_SIZE, warmup: Duration::ZERO, time: step };
+            paced(load(&self.args.bench, &product.namesrv(), TOPIC, &[]).arg("--quiet"), &pace, SLACK)?;
+            let now = stored()?;
+            ensure!(now > there, "nothing is stored");
+            step = next_step(now - there, step, messages.saturating_sub(now));
+            there = now;
+        }
+        let (min, max) = admin.bounds(TOPIC, 0)?;
+        ensure!(min == 0, "{min} messages were removed");
+        Ok(max)
+    }
+}
+
 fn points(args: &Args) -> Vec<Point> {
     let of = |what| {
         let values = match what {
             What::Size => &args.sizes,
             What::Connections => &args.connections,
             What::Replicas => &args.replicas,
+            What::Queues => &args.queues,
+            What::Groups => &args.groups,
+            What::Stored => &args.stored,
         };
         values.iter().map(move |&value| Point { what, value })
     };
-    What::ALL.into_iter().flat_map(of).collect()
+    let is_asked = |what: &What| args.only.is_empty() || args.only.contains(what);
+    What::ALL.into_iter().filter(is_asked).flat_map(of).collect()
+}
+
+/// Log of a replica when the longest of these is over: so many stored messages, and a run so long.
+fn log_bytes(stored: &[usize], run: Duration) -> Option<u64> {
+    let most = *stored.iter().max()? as u64;
+    Some((most + run.as_secs() * STORED_PER_S) * STORED_BYTES)
+}
+
+/// How long to send so that `left` more are stored, after `came` were in `step`.
+#[allow(clippy::cast_precision_loss)] // an estimate
+fn next_step(came: u64, step: Duration, left: u64) -> Duration {
+    let seconds = step.as_secs_f64() * left as f64 / (came as f64).max(1.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(*STEP.end()).clamp(*STEP.start(), *STEP.end())
 }
 
 /// File descriptors that a process started from here may have.
@@ -235,7 +391,13 @@ fn row(point: Point, runs: &[Run]) -> Value {
     for (name, parts, figure) in figures {
         Spread::put(spread(figure), name, parts, &mut row);
     }
-    row.insert("errors".into(), runs.iter().map(|run| errors(run)).sum::<u64>().into());
+    for (name, figure) in [("commits_per_s", "commitsPerSecond"), ("stored_before", "storedBefore")] {
+        if runs.iter().any(|run| run[figure].is_number()) {
+            Spread::put(spread(&|run| run[figure].as_f64()), name, 1.0, &mut row);
+        }
+    }
+    let failed = runs.iter().map(|run| errors(run) + run["commitErrors"].as_u64().unwrap_or(0));
+    row.insert("errors".into(), failed.sum::<u64>().into());
     Value::Object(row)
 }
 
@@ -268,7 +430,7 @@ fn superlinear(what: What, rows: &[Value]) -> Vec<String> {
 
 fn told(row: &Value) -> String {
     format!(
-        "{:>12} {:>7}, {} in flight: {} µs CPU a message, {} msg/s, {} MB, {} errors",
+        "{:>15} {:>8}, {} in flight: {} µs CPU a message, {} msg/s, {} MB, {} errors",
         row["what"].as_str().unwrap_or("?"),
         row["value"],
         row["window"],
@@ -302,6 +464,47 @@ mod tests {
         assert_eq!(
             (of(What::Size, 1 << 30), of(What::Connections, 10), of(What::Connections, 5_000)),
             (1, 1024, 5_000)
+        );
+    }
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn asked(args: &[&str]) -> Vec<Point> {
+        points(&<Cli as clap::Parser>::parse_from([&["growth"], args].concat()).args)
+    }
+
+    #[test]
+    fn all_is_measured_or_what_is_named_alone() {
+        assert_eq!(asked(&[]).len(), 5 + 5 + 2 + 3 + 3 + 3);
+        let some = asked(&["--only", "queues,stored", "--queues", "1,50", "--stored", "7"]);
+        let expected = [(What::Queues, 1), (What::Queues, 50), (What::Stored, 7)];
+        assert_eq!(some, expected.map(|(what, value)| Point { what, value }));
+        assert_eq!(some.iter().map(|point| point.size()).collect::<Vec<_>>(), [1024, 1024, 100]);
+        assert!(some.iter().all(|point| point.window() == 1024 && point.replicas() == 3 && point.connections() == 1));
+    }
+
+    #[test]
+    fn room_is_for_what_runs_store_too() {
+        assert_eq!(log_bytes(&[10, 1_000_000], Duration::from_secs(5)), Some(2_000_000 * STORED_BYTES));
+        assert_eq!(log_bytes(&[], Duration::from_secs(5)), None);
+        let second = Duration::from_secs(1);
+        assert_eq!((next_step(100, second, 300), next_step(100, second, 1)), (3 * second, *STEP.start()));
+        assert_eq!(next_step(1, second, 1 << 40), *STEP.end());
+    }
+
+    #[test]
+    fn commits_and_what_was_stored_before_are_told_where_there_are_some() {
+        let point = Point { what: What::Groups, value: 10 };
+        let mut with = run(point, 1.0, 1.0, 1.0);
+        (with.figures["commitsPerSecond"], with.figures["commitErrors"]) = (json!(99.0), json!(3));
+        let row = row(point, &[with]);
+        assert_eq!(
+            (&row["commits_per_s"], &row["errors"], &row["stored_before"]),
+            (&json!(99.0), &json!(5), &Value::Null)
         );
     }
 

@@ -29,12 +29,14 @@ pub(super) struct Beginning<'a> {
     pub plant: Option<String>,
     /// How many replicas.
     pub replicas: usize,
+    /// Nothing is removed, and files are not used again.
+    pub keeps_all: bool,
 }
 
 impl<'a> Beginning<'a> {
     /// The usual one.
     pub(super) fn new(durability: &'a str, set: &'a [String], size: usize) -> Self {
-        Self { durability, set, size, fill: FILL, plant: None, replicas: 3 }
+        Self { durability, set, size, fill: FILL, plant: None, replicas: 3, keeps_all: false }
     }
 }
 
@@ -51,24 +53,30 @@ impl Product {
     /// # Errors
     /// It does not come to serve.
     pub(super) fn start(binary: &Path, bench: &Path, dir: PathBuf, beginning: &Beginning) -> Result<Self> {
-        let Beginning { durability, set, size, fill, plant, replicas } = beginning;
-        let settings: Vec<String> = [
-            format!("group.durability={durability}"),
+        let product = Self::empty(binary, dir, beginning)?;
+        eprintln!("filling the log");
+        let pace =
+            Pace { window: FILL_WINDOW, connections: 1, size: beginning.size, warmup: WARMUP, time: beginning.fill };
+        paced(&mut load(bench, &product.namesrv(), TOPIC, &[]), &pace, SLACK)?;
+        Ok(product)
+    }
+
+    /// Starts it with its data in `dir`, and makes the topic.
+    ///
+    /// # Errors
+    /// It does not come to serve.
+    pub(super) fn empty(binary: &Path, dir: PathBuf, beginning: &Beginning) -> Result<Self> {
+        let Beginning { durability, set, plant, replicas, keeps_all, .. } = beginning;
+        let mut settings = vec![format!("group.durability={durability}"), "log.segment_bytes=256MiB".to_owned()];
+        if !keeps_all {
             // So that the disk does not fill, and segments are used again before the first run.
-            "log.segment_bytes=256MiB".to_owned(),
-            "retention.bytes=512MiB".to_owned(),
-            "retention.step_bytes=256MiB".to_owned(),
-        ]
-        .into_iter()
-        .chain(set.iter().cloned())
-        .collect();
+            settings.extend(["retention.bytes=512MiB", "retention.step_bytes=256MiB"].map(str::to_owned));
+        }
+        settings.extend(set.iter().cloned());
         let (plant, replicas) = (plant.clone(), *replicas);
         let options = Options { settings: settings.clone(), plant, replicas, ..Options::in_dir(dir) };
         let (cluster, admin) = serving(binary, &options)?;
         admin.create_topic(TOPIC, 1)?;
-        eprintln!("filling the log");
-        let pace = Pace { window: FILL_WINDOW, connections: 1, size: *size, warmup: WARMUP, time: *fill };
-        paced(&mut load(bench, &cluster.namesrv(), TOPIC, &[]), &pace, SLACK)?;
         Ok(Self { cluster, settings })
     }
 

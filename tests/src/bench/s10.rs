@@ -81,7 +81,7 @@ struct Start {
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let scene = Scene::begin(binary, &args.common)?;
     let bytes = bytes_of(args.gb);
-    ensure_room(&scene.dir, args.replicas.into(), bytes, SEGMENT_BYTES)?;
+    ensure_room(&scene.dir, args.replicas.into(), bytes, SEGMENT_BYTES, "--gb")?;
     let settings: Vec<String> =
         [format!("log.segment_bytes={SEGMENT_BYTES}B")].into_iter().chain(args.common.set.iter().cloned()).collect();
     let replicas = args.replicas.into();

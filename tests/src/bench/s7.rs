@@ -73,7 +73,7 @@ struct Round {
 pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let scene = Scene::begin(binary, &args.common)?;
     let bytes = bytes_of(args.gb);
-    ensure_room(&scene.dir, REPLICAS, bytes, SEGMENT_BYTES)?;
+    ensure_room(&scene.dir, REPLICAS, bytes, SEGMENT_BYTES, "--gb")?;
     let settings: Vec<String> =
         ["group.durability=quorum-fsync".to_owned(), format!("log.segment_bytes={SEGMENT_BYTES}B")]
             .into_iter()

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::markup::{blocks, escaped, inline};
 use super::plots::{Bars, Group, Lines, Range, short};
-use super::{TEXT, grown, part};
+use super::{TEXT, grown, indexed, part};
 use crate::page::number;
 use crate::workspace::array;
 
@@ -50,6 +50,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
+        "s12" => indexed::drawing(&figures),
         "peers-s1" | "peers-s2" => beside_peers(&figures),
         "peers-s5" => latency_beside_peers(&figures),
         "peers-s7" => catching_up_beside_peers(&figures),
@@ -376,6 +377,9 @@ fn growth(figures: &Value) -> String {
         ("message_size", "larger messages", "bytes of a body"),
         ("connections", "more connections", "connections"),
         ("replicas", "more replicas", "replicas"),
+        ("queues", "more queues", "queues"),
+        ("consumer_groups", "more consumer groups", "groups that store offsets"),
+        ("stored_messages", "more stored messages", "messages before the run"),
     ];
     let measured = [
         ("CPU a message", "µs, replicas and client", "cpu_us_per_msg"),
@@ -470,9 +474,11 @@ mod tests {
         for drawing in [
             ">one topic<",
             ">larger follower<",
+            ">after 10 000 000<",
             ">index deleted<",
             ">beside the producer<",
             ">CPU a message, larger messages<",
+            ">CPU a message, more stored messages<",
             ">99th percentile: TimberMQ ÷ the other, 5000/s<",
             ">Catching up: TimberMQ ÷ the other<",
         ] {
