@@ -88,13 +88,17 @@ impl Applier {
             let (work, waiting) = mpsc::sync_channel(1);
             let (ended, written) = mpsc::sync_channel(1);
             let writing = scope.spawn(move || write(&*store, &waiting, &ended));
-            let mut keeper = Keeper { options, work, written, is_writing: false, writes: 0 };
+            let mut keeper = Keeper { options, work, written, is_writing: false, writes: 0, waited: 0 };
             let mut turn_at = (from / each_turn + 1) * each_turn;
             for entry in entries.into_iter().flatten() {
                 apply(machine, &entry)?;
                 if entry.numbers.end >= turn_at {
                     turn_at += each_turn;
-                    keeper.turn(machine, durable_at, false)?;
+                    if options.is_due(machine, keeper.waited) {
+                        keeper.turn(machine, durable_at, false)?;
+                    } else {
+                        keeper.waited += 1;
+                    }
                 } else {
                     keeper.look(machine, durable_at)?;
                 }
@@ -167,6 +171,8 @@ struct Keeper<'a> {
     written: Receiver<Result<()>>,
     is_writing: bool,
     writes: u64,
+    /// Turns that were left out since the last.
+    waited: u32,
 }
 
 impl Keeper<'_> {
@@ -196,7 +202,7 @@ impl Keeper<'_> {
             *durable_at = end;
         }
         self.work.send(durable).context("nobody writes any more")?;
-        (self.is_writing, self.writes) = (true, self.writes + 1);
+        (self.is_writing, self.writes, self.waited) = (true, self.writes + 1, 0);
         Ok(())
     }
 
@@ -243,6 +249,14 @@ mod tests {
         assert_eq!(applier.machine.dirty_bytes(), 0);
         let stored: u64 = applier.view().queues().iter().map(|(_, _, bounds)| bounds.max.0).sum();
         assert_eq!(stored, 4_100);
+    }
+
+    #[test]
+    fn very_many_queues_are_given_four_turns_to_gather_messages() {
+        let feed = Feed::new(20_000, 2_000, 3);
+        let mut applier = Applier::open(Arc::<MemoryStore>::default(), feed, KeeperOptions::default()).unwrap();
+        // At 8 000 and the end.
+        assert_eq!(applier.store_up_to(11_000).unwrap().writes, 2);
     }
 
     #[test]

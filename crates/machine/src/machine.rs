@@ -239,6 +239,13 @@ impl Machine {
         rotated
     }
 
+    /// Whether a rotation now is cheap for what it keeps. Not so when very many queues have a message or two more each: then a few
+    /// seconds more let them gather some.
+    #[must_use]
+    pub fn has_gathered(&self) -> bool {
+        self.shared.read().queues.has_gathered()
+    }
+
     /// Memory that waits to be written, in bytes.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {

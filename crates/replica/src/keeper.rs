@@ -19,7 +19,8 @@ use crate::snapshot_file;
 /// When the store is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeeperOptions {
-    /// Longest time a change stays in memory only.
+    /// Time after which a change is written, or some times of it while queues gather messages, see
+    /// [`has_gathered`](Machine::has_gathered).
     pub interval: Duration,
     /// Changed bytes that are written without waiting for the interval.
     pub rotate_bytes: usize,
@@ -33,12 +34,24 @@ impl Default for KeeperOptions {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(1),
-            rotate_bytes: 16 << 20,
+            rotate_bytes: 48 << 20,
             dirty_bytes_max: 128 << 20,
             durable_log_bytes: 512 << 20,
         }
     }
 }
+
+impl KeeperOptions {
+    /// Whether to write what `machine` changed, having let `waited` intervals pass before this one.
+    #[must_use]
+    pub fn is_due(&self, machine: &Machine, waited: u32) -> bool {
+        let dirty = machine.dirty_bytes();
+        dirty > 0 && (dirty >= self.rotate_bytes || waited + 1 >= GATHERING_MAX || machine.has_gathered())
+    }
+}
+
+/// How many intervals queues are given to gather messages.
+const GATHERING_MAX: u32 = 4;
 
 /// The machine and the writing of its store.
 #[derive(Clone)]
@@ -181,6 +194,7 @@ impl Keeper {
     pub async fn run(self, failure: Failure, mut stop: mpsc::Receiver<()>) {
         let options = self.shared.options.clone();
         let mut durable_at = self.view().applied_end();
+        let mut waited = 0;
         loop {
             let full = self.shared.full.notified();
             let wait = self.shared.env.timeout(options.interval, async {
@@ -188,9 +202,11 @@ impl Keeper {
             });
             wait.await;
             let stopping = stop.is_closed();
-            if self.machine().dirty_bytes() == 0 && !stopping {
+            if !stopping && !options.is_due(&self.machine(), waited) {
+                waited += 1;
                 continue;
             }
+            waited = 0;
             let end = self.view().applied_end();
             let durable = stopping || passed(durable_at, end) >= options.durable_log_bytes;
             if let Err(error) = self.flush(durable).await {

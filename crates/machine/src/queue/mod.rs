@@ -24,6 +24,10 @@ use crate::tables::{MADE_MAX, REACHED_MAX, Tx, damaged, load};
 
 /// Up to this many blocks are removed one by one; more with a range, which costs every later read a little.
 const BLOCKS_ONE_BY_ONE: u64 = 16;
+/// Changed queues whose unfilled blocks are soon written, however little is new in them.
+const FEW_QUEUES: usize = 1000;
+/// New messages in each changed queue, on the average, that make writing its unfilled block worth it.
+const GATHERED_EACH: u64 = 4;
 
 /// Offsets of a queue: messages are at `min <= offset < max`. Both 0 for a queue that was never written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub(crate) struct Queues {
     map: Named<BTreeMap<QueueId, Queue>>,
     next_uid: u32,
     dirty: Vec<(TopicName, QueueId)>,
+    /// Messages since the last flush.
+    appended: u64,
 }
 
 impl Queue {
@@ -103,6 +109,7 @@ impl Queues {
     }
 
     pub fn flush(&mut self, store: &dyn Store) {
+        self.appended = 0;
         for (topic, id) in std::mem::take(&mut self.dirty) {
             if let Some(queue) = self.map.get_mut(topic.as_str()).and_then(|queues| queues.get_mut(&id))
                 && std::mem::take(&mut queue.dirty)
@@ -165,6 +172,7 @@ impl Queues {
             store.put(&single(meta::QUEUES), codec::encode(&NextUid(self.next_uid)).into());
             Queue { uid, min: QueueOffset(0), next: QueueOffset(0), tail: Vec::new(), dirty: false }
         });
+        self.appended += rows.len() as u64;
         let first = queue.next;
         for row in rows {
             queue.push(*row, store);
@@ -213,6 +221,13 @@ impl Queues {
                 }
             }
         });
+    }
+
+    /// Whether a flush now writes little beside what is new: it writes the unfilled block of each queue that changed, also the rows
+    /// in it that were written before.
+    pub fn has_gathered(&self) -> bool {
+        let changed = self.dirty.len();
+        changed < FEW_QUEUES || self.appended >= GATHERED_EACH * changed as u64
     }
 
     /// Memory that the next rotation turns into rows, roughly.

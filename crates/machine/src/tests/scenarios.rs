@@ -87,6 +87,26 @@ fn every_queue_that_changed_counts_as_memory_until_it_is_written() {
 }
 
 #[test]
+fn very_many_queues_gather_messages_before_their_blocks_are_written() {
+    let mut bench = Bench::with_topic("t", 1001);
+    let to_each = |queues: u32| (0..queues).map(|queue| plain("t", queue, 1)).collect::<Vec<_>>();
+    bench.run(&to_each(999));
+    assert!(bench.machine.has_gathered(), "a few are written at once");
+    bench.save();
+    bench.run(&to_each(1001));
+    assert!(!bench.machine.has_gathered());
+    for _ in 0..2 {
+        bench.run(&to_each(1001));
+    }
+    assert!(!bench.machine.has_gathered(), "three each");
+    bench.run(&to_each(1001));
+    assert!(bench.machine.has_gathered(), "four each");
+    bench.save();
+    bench.run(&to_each(1001));
+    assert!(!bench.machine.has_gathered(), "it counts from the last writing");
+}
+
+#[test]
 fn a_topic_created_again_begins_at_zero_and_remembers_nothing() {
     let mut bench = Bench::with_topic("t", 2);
     bench.run(&[plain("t", 0, 100), commit(5, false).into(), lock("a").into()]);
