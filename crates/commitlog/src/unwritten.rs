@@ -71,7 +71,9 @@ impl Unwritten {
             from = *before;
         }
         pieces.push(IoSlice::new(&self.bytes[from..]));
-        pieces.push(IoSlice::new(&ZEROS[..zeros]));
+        if zeros > 0 {
+            pieces.push(IoSlice::new(&ZEROS[..zeros]));
+        }
         pieces
     }
 
@@ -113,7 +115,7 @@ mod tests {
         let together =
             |unwritten: &Unwritten| unwritten.pieces(0).iter().flat_map(|piece| piece.to_vec()).collect::<Vec<_>>();
         assert_eq!(together(&unwritten), expected);
-        assert_eq!(unwritten.pieces(0).len(), 8, "three of them are long");
+        assert_eq!(unwritten.pieces(0).len(), 7, "three of them are long");
         assert_eq!(unwritten.pieces(9).last().map(|piece| piece.to_vec()), Some(vec![0; 9]));
         unwritten.clear(0);
         assert_eq!((unwritten.len(), together(&unwritten).len(), unwritten.notes().len()), (0, 0, 0));
