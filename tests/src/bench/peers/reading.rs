@@ -194,7 +194,7 @@ pub(super) fn main(
     let bytes = bytes_of(args.gb);
     let wanted = bytes.div_ceil(args.size.max(1) as u64);
     // The product and one peer at a time.
-    ensure_room(&scene.dir, 2 * NODES, bytes_of(args.gb * LOG_PART), SEGMENT_BYTES)?;
+    ensure_room(&scene.dir, 2 * NODES, bytes_of(args.gb * LOG_PART), SEGMENT_BYTES, "--gb")?;
     let settings: Vec<String> =
         ["group.durability=quorum-fsync".to_owned(), format!("log.segment_bytes={SEGMENT_BYTES}B")]
             .into_iter()
