@@ -356,15 +356,12 @@ impl LogWriter {
         let offset = segment.offset_of(first.position);
         let written = offset + self.unwritten.len() as u64;
         let ahead = self.shared.options.fill_ahead_bytes;
-        // Where the file has bytes already, those of a page of which a part is written are first read from the disk if they are no
-        // longer in memory, as in a file that is used again; so a page that is new is written whole. Nothing that counts is behind
-        // the end of the log.
-        let end = if active.fill.is_some() {
-            page_end(offset, written).min(self.shared.options.segment_bytes).max(written)
-        } else {
-            written
-        };
+        let mut end = written;
         if let Some(fill) = &active.fill {
+            // The file has bytes already. Those of a page of which a part is written are first read from the disk if they are no
+            // longer in memory, as in a file that is used again; so a page that is new is written whole. Nothing that counts is
+            // behind the end of the log.
+            end = page_end(offset, written).min(self.shared.options.segment_bytes).max(written);
             fill.claim(end);
         }
         let mut pieces = self.unwritten.pieces((end - written) as usize);

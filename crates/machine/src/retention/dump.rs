@@ -116,15 +116,20 @@ impl Snapshot {
     /// # Errors
     /// [`SnapshotError`]; no input panics.
     pub fn from_dump(dump: Bytes) -> Result<Self, SnapshotError> {
-        let snapshot = Self::of_own(dump)?;
-        check(&rows(&snapshot.dump)?)?;
+        let rows = rows(&dump)?;
+        let snapshot = Self::of_rows(&rows, &dump)?;
+        check(&rows)?;
         Ok(snapshot)
     }
 
     /// Reads a dump that this replica's machine made: what it says of itself, and that it is whole. Whoever is given it checks the
     /// rest, by [`from_dump`](Self::from_dump), before giving up what it has.
     pub(crate) fn of_own(dump: Bytes) -> Result<Self, SnapshotError> {
-        let rows = rows(&dump)?;
+        Self::of_rows(&rows(&dump)?, &dump)
+    }
+
+    /// What the rows of `dump` say of it.
+    fn of_rows(rows: &[DumpRow<'_>], dump: &Bytes) -> Result<Self, SnapshotError> {
         let find = |number: u8| rows.iter().find(|(key, _)| **key == single(number)).map(|(_, value)| *value);
         let mark = find(meta::APPLIED).and_then(decode_applied).ok_or(SnapshotError::Malformed("no applied entry"))?;
         let state = find(meta::STATE).and_then(State::decode).ok_or(SnapshotError::Malformed("no state"))?;
@@ -132,7 +137,7 @@ impl Snapshot {
             Some(row) => Some(Membership::decode(row).ok_or(SnapshotError::Malformed("membership"))?),
             None => None,
         };
-        Ok(Self { mark, end: state.end, membership, dump })
+        Ok(Self { mark, end: state.end, membership, dump: dump.clone() })
     }
 }
 
