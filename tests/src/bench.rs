@@ -212,6 +212,17 @@ fn load(bench: &Path, namesrv: &str, topic: &str, pids: &[u32]) -> Command {
     load
 }
 
+/// A reader of a whole topic of whoever speaks the protocol, with `batch` messages a pull at most.
+fn consume(bench: &Path, namesrv: &str, topic: &str, pids: &[u32], batch: u32, time: Duration) -> Command {
+    let mut consume = Command::new(bench);
+    consume.args(["consume", "--namesrv", namesrv, "--topic", topic, "--json"]);
+    consume.args(["--batch", &batch.to_string(), "--time", &format!("{}s", time.as_secs())]);
+    for pid in pids {
+        consume.args(["--pid", &pid.to_string()]);
+    }
+    consume
+}
+
 /// Runs a load, on a broker or on the skeleton. Its figures; something was acknowledged.
 fn paced(command: &mut Command, pace: &Pace, slack: Duration) -> Result<Value> {
     let Pace { window, connections, size, warmup, time } = pace;

@@ -28,6 +28,13 @@ pub(super) fn bytes_of(gb: f64) -> u64 {
     (gb * GB) as u64
 }
 
+/// Settings of replicas whose log stays: synced on a majority, in segments of `segment_bytes`, and what was `set` beside.
+pub(super) fn settings(segment_bytes: u64, set: &[String]) -> Vec<String> {
+    let mut settings = vec!["group.durability=quorum-fsync".to_owned(), format!("log.segment_bytes={segment_bytes}B")];
+    settings.extend(set.iter().cloned());
+    settings
+}
+
 /// Refuses what does not fit: `replicas` logs of `bytes` each in segments of `segment_bytes`, with their indexes. `less` is the
 /// argument by which less is asked for.
 ///

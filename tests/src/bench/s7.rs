@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
 
-use super::backlog::{bytes_of, ensure_room, fill, forget_files};
-use super::{Common, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, load, measured, serving, spread};
+use super::backlog::{bytes_of, ensure_room, fill, forget_files, settings};
+use super::{Common, SETTLE, SLACK, Scene, TOPIC, WARMUP, consume, errors, load, measured, serving, spread};
 use crate::cluster::{Cluster, Options};
 
 /// Replicas of the group.
@@ -74,11 +74,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     let scene = Scene::begin(binary, &args.common)?;
     let bytes = bytes_of(args.gb);
     ensure_room(&scene.dir, REPLICAS, bytes, SEGMENT_BYTES, "--gb")?;
-    let settings: Vec<String> =
-        ["group.durability=quorum-fsync".to_owned(), format!("log.segment_bytes={SEGMENT_BYTES}B")]
-            .into_iter()
-            .chain(args.common.set.iter().cloned())
-            .collect();
+    let settings = settings(SEGMENT_BYTES, &args.common.set);
     let options = Options { settings: settings.clone(), ..Options::in_dir(scene.dir.join("cluster")) };
     let (mut cluster, admin) = serving(binary, &options)?;
     admin.create_topic(TOPIC, QUEUES)?;
@@ -161,15 +157,10 @@ fn producer(args: &Args, cluster: &Cluster, time: Duration) -> Command {
 fn read(args: &Args, cluster: &Cluster, batch: u32) -> Result<Vec<Value>> {
     let mut commands: Vec<Command> = (0..args.consumers)
         .map(|consumer| {
-            let mut command = Command::new(&args.bench);
-            command.args(["consume", "--namesrv", &cluster.namesrv(), "--topic", TOPIC, "--json"]);
-            command.args(["--queues", &queues_of(consumer, args.consumers), "--batch", &batch.to_string()]);
-            command.args(["--time", &format!("{}s", READ_MAX.as_secs())]);
+            let mut command = consume(&args.bench, &cluster.namesrv(), TOPIC, &cluster.pids(), batch, READ_MAX);
+            command.args(["--queues", &queues_of(consumer, args.consumers)]);
             if args.leader_only {
                 command.arg("--leader-only");
-            }
-            for pid in cluster.pids() {
-                command.args(["--pid", &pid.to_string()]);
             }
             command
         })

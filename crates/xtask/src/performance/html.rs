@@ -245,12 +245,8 @@ fn beside_peers(figures: &Value) -> String {
         windows.extend(row["window"].as_u64().filter(|window| !windows.contains(window)));
     }
     // Of the peers that were measured with this many in flight.
-    let of = |window: u64, bars: &dyn Fn(&Value) -> Vec<Option<Range>>| -> Vec<Group> {
-        let row = |peer: &Value| array(&peer["windows"]).find(|row| row["window"] == window).cloned();
-        array(&figures["peers"])
-            .filter_map(|peer| Some((peer_label(peer), row(peer).filter(|row| row["pairs"] != 0)?)))
-            .map(|(name, row)| (name, bars(&row).into_iter().enumerate().collect()))
-            .collect()
+    let of = |window: u64, bars: &dyn Fn(&Value) -> Vec<Option<Range>>| {
+        of_peers(figures, &|row| row["window"] == window && row["pairs"] != 0, bars)
     };
     let mut plots: Vec<Bars> = windows
         .iter()
@@ -282,14 +278,8 @@ fn beside_peers(figures: &Value) -> String {
 
 /// At one rate: only of the peers that kept it.
 fn latency_beside_peers(figures: &Value) -> String {
-    let of = |bars: &dyn Fn(&Value) -> Vec<Option<Range>>| -> Vec<Group> {
-        array(&figures["peers"])
-            .filter_map(|peer| {
-                let kept = array(&peer["windows"]).find(|row| row["pairs_kept"].as_u64().is_some_and(|kept| kept > 0));
-                Some((peer_label(peer), bars(kept?).into_iter().enumerate().collect()))
-            })
-            .collect()
-    };
+    let is_kept = |row: &Value| row["pairs_kept"].as_u64().is_some_and(|kept| kept > 0);
+    let of = |bars: &dyn Fn(&Value) -> Vec<Option<Range>>| of_peers(figures, &is_kept, bars);
     let rate = number(&figures["rate"]);
     let mut plots = vec![Bars {
         title: format!("99th percentile: {OURS} ÷ the other, {rate}/s"),
@@ -316,14 +306,7 @@ fn latency_beside_peers(figures: &Value) -> String {
 
 /// How fast the backlog is read, alone and beside the producer, and what becomes of the producer.
 fn catching_up_beside_peers(figures: &Value) -> String {
-    let of = |bars: &dyn Fn(&Value) -> Vec<Option<Range>>| -> Vec<Group> {
-        array(&figures["peers"])
-            .filter_map(|peer| {
-                let row = array(&peer["windows"]).find(|row| row["pairs"] != 0)?;
-                Some((peer_label(peer), bars(row).into_iter().enumerate().collect()))
-            })
-            .collect()
-    };
+    let of = |bars: &dyn Fn(&Value) -> Vec<Option<Range>>| of_peers(figures, &|row| row["pairs"] != 0, bars);
     let mut plots = vec![Bars {
         title: format!("Catching up: {OURS} ÷ the other"),
         axis: "ratio of MB/s; dashed: even",
@@ -347,6 +330,20 @@ fn catching_up_beside_peers(figures: &Value) -> String {
         ..Bars::default()
     }));
     plots.iter().map(Bars::draw).collect()
+}
+
+/// The peers that have such a row, with what is drawn of it.
+fn of_peers(
+    figures: &Value,
+    wanted: &dyn Fn(&Value) -> bool,
+    bars: &dyn Fn(&Value) -> Vec<Option<Range>>,
+) -> Vec<Group> {
+    array(&figures["peers"])
+        .filter_map(|peer| {
+            let row = array(&peer["windows"]).find(|row| wanted(row))?;
+            Some((peer_label(peer), bars(row).into_iter().enumerate().collect()))
+        })
+        .collect()
 }
 
 /// A peer's name, and that its acknowledgement promises less, where it does.

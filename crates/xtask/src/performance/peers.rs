@@ -34,14 +34,7 @@ pub(super) fn sends(figures: &Value) -> String {
                 number(&row["rss_mb"]),
             );
         }
-        if let Some(reason) = peer["reason"].as_str() {
-            let reason = reason.lines().next().unwrap_or_default();
-            let _ = writeln!(
-                absent,
-                "* {name} {}: {reason}.",
-                if peer["pairs"] == 0 { "was not measured" } else { "ended early" }
-            );
-        }
+        absent.push_str(&incomplete(peer));
     }
     let (errors, of_peers) = errors_of_both(figures);
     let _ = writeln!(
@@ -88,11 +81,7 @@ pub(super) fn latency(figures: &Value) -> String {
                 );
             }
         }
-        if let Some(reason) = peer["reason"].as_str() {
-            let reason = reason.lines().next().unwrap_or_default();
-            let what = if peer["pairs"] == 0 { "was not measured" } else { "ended early" };
-            let _ = writeln!(notes, "* {name} {what}: {reason}.");
-        }
+        notes.push_str(&incomplete(peer));
     }
     let _ = writeln!(
         text,
@@ -162,11 +151,7 @@ pub(super) fn catching_up(figures: &Value) -> String {
                 "* {name}: bytes from the disk for a byte that was read: TimberMQ {ours}, {name} {theirs}."
             );
         }
-        if let Some(reason) = peer["reason"].as_str() {
-            let reason = reason.lines().next().unwrap_or_default();
-            let what = if peer["pairs"] == 0 { "was not measured" } else { "ended early" };
-            let _ = writeln!(notes, "* {name} {what}: {reason}.");
-        }
+        notes.push_str(&incomplete(peer));
     }
     let (errors, of_peers) = errors_of_both(figures);
     let _ = writeln!(
@@ -194,6 +179,14 @@ pub(super) fn catching_up(figures: &Value) -> String {
         }
     }
     text
+}
+
+/// A line on why a peer has no figures, or fewer than were asked for; nothing if it has all.
+fn incomplete(peer: &Value) -> String {
+    let Some(reason) = peer["reason"].as_str() else { return String::new() };
+    let name = peer["name"].as_str().unwrap_or("?");
+    let what = if peer["pairs"] == 0 { "was not measured" } else { "ended early" };
+    format!("* {name} {what}: {}.\n", reason.lines().next().unwrap_or_default())
 }
 
 /// What was not stored or not read, of TimberMQ and of its peers.

@@ -13,8 +13,8 @@ use timbermq_bench::usage::{Snapshot, Usage, Watched};
 
 use super::program::Program;
 use super::{Args, Flow, Ground, Load, Peer, Running, enough_disk, interrupt, warm};
-use crate::bench::backlog::{STEP, bytes_of, ensure_room, forget_files, next_step};
-use crate::bench::{SETTLE, SLACK, Scene, TOPIC, WARMUP, measured, serving};
+use crate::bench::backlog::{STEP, bytes_of, ensure_room, forget_files, next_step, settings};
+use crate::bench::{SETTLE, SLACK, Scene, TOPIC, WARMUP, consume, measured, serving};
 use crate::cluster::{Cluster, Options};
 use row::{Outcome, Pair};
 
@@ -147,7 +147,10 @@ impl Reader<'_> {
         let disk = Watched { dir: Some(dir.to_owned()), ..Watched::default() };
         let before = Snapshot::take(&disk);
         let mut figures = match self {
-            Self::Own(namesrv) => measured(&mut own_reader(&ground.bench, namesrv, pids, batch), READ_MAX + SLACK)?,
+            Self::Own(namesrv) => {
+                let mut reader = consume(&ground.bench, namesrv, TOPIC, pids, batch, READ_MAX);
+                measured(&mut reader, READ_MAX + SLACK)?
+            }
             Self::Official(program) => program.read(pids, READ_MAX)?,
         };
         let usage = Usage::between(&before, &Snapshot::take(&disk));
@@ -156,17 +159,6 @@ impl Reader<'_> {
         figures["bodyBytes"] = (messages_in(&figures) * ground.size as u64).into();
         Ok(figures)
     }
-}
-
-/// The bench's own reader, of whoever speaks the protocol.
-fn own_reader(bench: &Path, namesrv: &str, pids: &[u32], batch: u32) -> Command {
-    let mut command = Command::new(bench);
-    command.args(["consume", "--namesrv", namesrv, "--topic", TOPIC, "--json"]);
-    command.args(["--batch", &batch.to_string(), "--time", &format!("{}s", READ_MAX.as_secs())]);
-    for pid in pids {
-        command.args(["--pid", &pid.to_string()]);
-    }
-    command
 }
 
 /// How many messages a run stored, or read.
@@ -195,11 +187,7 @@ pub(super) fn main(
     let wanted = bytes.div_ceil(args.size.max(1) as u64);
     // The product and one peer at a time.
     ensure_room(&scene.dir, 2 * NODES, bytes_of(args.gb * LOG_PART), SEGMENT_BYTES, "--gb")?;
-    let settings: Vec<String> =
-        ["group.durability=quorum-fsync".to_owned(), format!("log.segment_bytes={SEGMENT_BYTES}B")]
-            .into_iter()
-            .chain(args.common.set.iter().cloned())
-            .collect();
+    let settings = settings(SEGMENT_BYTES, &args.common.set);
     let dir = scene.dir.join("product");
     let (cluster, admin) = serving(binary, &Options { settings: settings.clone(), ..Options::in_dir(dir.clone()) })?;
     admin.create_topic(TOPIC, QUEUES)?;
@@ -340,7 +328,7 @@ mod tests {
 
     #[test]
     fn our_reader_is_told_whose_costs_to_count() {
-        let command = own_reader(Path::new("/b"), "127.0.0.1:1", &[7, 9], 256);
+        let command = consume(Path::new("/b"), "127.0.0.1:1", TOPIC, &[7, 9], 256, READ_MAX);
         let told: Vec<&str> = command.get_args().filter_map(|arg| arg.to_str()).collect();
         assert_eq!(
             told.join(" "),

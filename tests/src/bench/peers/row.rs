@@ -43,26 +43,31 @@ pub(super) fn row(outcome: &Outcome, ours: Durability, flows: &[Flow]) -> Value 
     let Outcome { peer, version, pairs, reason } = outcome;
     let rows: Vec<Value> = flows.iter().map(|flow| of_flow(*flow, pairs)).collect();
     let largest = rows.iter().max_by_key(|row| row["window"].as_u64()).unwrap_or(&Value::Null);
-    let mut told = json!({
+    let mut told = identity(peer, version.as_deref(), ours, largest);
+    told["reason"] = reason.clone().into();
+    for name in ["window", "rate", "p99_ratio_median", "p99_ratio_min", "p99_ratio_max"] {
+        if !largest[name].is_null() {
+            told[name] = largest[name].clone();
+        }
+    }
+    told["windows"] = rows.into();
+    told
+}
+
+/// Who the peer is, what it promises beside what TimberMQ does, and the pairs and ratio of `figures`.
+pub(super) fn identity(peer: &Peer, version: Option<&str>, ours: Durability, figures: &Value) -> Value {
+    json!({
         "name": peer.name,
         "version": version,
         "durability": peer.durability.letter(),
         "timbermq_durability": ours.letter(),
         "equal_durability": peer.durability == ours,
         "settings": peer.settings,
-        "pairs": largest["pairs"],
-        "ratio_median": largest["ratio_median"],
-        "ratio_min": largest["ratio_min"],
-        "ratio_max": largest["ratio_max"],
-        "windows": rows,
-        "reason": reason,
-    });
-    for name in ["window", "rate", "p99_ratio_median", "p99_ratio_min", "p99_ratio_max"] {
-        if !largest[name].is_null() {
-            told[name] = largest[name].clone();
-        }
-    }
-    told
+        "pairs": figures["pairs"],
+        "ratio_median": figures["ratio_median"],
+        "ratio_min": figures["ratio_min"],
+        "ratio_max": figures["ratio_max"],
+    })
 }
 
 /// The figures of one window or rate: medians over its pairs, with the smallest and the largest. At a fixed rate what
@@ -128,13 +133,19 @@ fn rss_mb(run: &Value) -> Option<f64> {
     run["rssMB"]["servers"].as_array()?.iter().map(Value::as_f64).sum()
 }
 
+/// Who a row is about, and what is promised, in words.
+pub(super) fn title(row: &Value) -> String {
+    let text = |name: &str| row[name].as_str().unwrap_or("?");
+    let mut title = format!("{} {} ({})", text("name"), text("version"), text("durability"));
+    if row["equal_durability"] == false {
+        title += &format!(", beside TimberMQ's {}: not equal", text("timbermq_durability"));
+    }
+    title
+}
+
 /// A row in words.
 pub(super) fn told(row: &Value) -> String {
-    let text = |name: &str| row[name].as_str().unwrap_or("?").to_owned();
-    let mut lines = vec![format!("{} {} ({})", text("name"), text("version"), text("durability"))];
-    if row["equal_durability"] == false {
-        lines[0] += &format!(", beside TimberMQ's {}: not equal", text("timbermq_durability"));
-    }
+    let mut lines = vec![title(row)];
     for window in row["windows"].as_array().into_iter().flatten().filter(|window| window["pairs"] != 0) {
         if window["rate"].is_u64() {
             lines.push(at_rate(window));

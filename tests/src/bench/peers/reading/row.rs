@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
 
-use super::super::row::put_ratio;
+use super::super::row::{identity, put_ratio, title};
 use super::super::{Durability, Peer};
 use super::Round;
 use crate::bench::{errors, is_kept, number, spread};
@@ -87,23 +87,12 @@ fn cpu_us(run: &Value, who: &str) -> Option<f64> {
 pub(super) fn row(outcome: &Outcome, rate: u64) -> Value {
     let Outcome { peer, version, fill_rate, pairs, reason } = outcome;
     let figures = figures(pairs, rate);
-    let ours = Durability::Synced;
-    json!({
-        "name": peer.name,
-        "version": version,
-        "durability": peer.durability.letter(),
-        "timbermq_durability": ours.letter(),
-        "equal_durability": peer.durability == ours,
-        "settings": peer.settings,
-        "reader_settings": peer.reader,
-        "fill_msgs_per_s": fill_rate.map(f64::round),
-        "pairs": figures["pairs"],
-        "ratio_median": figures["ratio_median"],
-        "ratio_min": figures["ratio_min"],
-        "ratio_max": figures["ratio_max"],
-        "windows": [figures],
-        "reason": reason,
-    })
+    let mut told = identity(peer, version.as_deref(), Durability::Synced, &figures);
+    told["reader_settings"] = json!(peer.reader);
+    told["fill_msgs_per_s"] = fill_rate.map(f64::round).into();
+    told["windows"] = json!([figures]);
+    told["reason"] = reason.clone().into();
+    told
 }
 
 /// Medians over the pairs, with the smallest and the largest; ratios are those of a pair, of bytes of bodies a second.
@@ -154,11 +143,7 @@ fn figures(pairs: &[Pair], rate: u64) -> Value {
 
 /// A row in words.
 pub(super) fn told(row: &Value) -> String {
-    let text = |name: &str| row[name].as_str().unwrap_or("?").to_owned();
-    let mut lines = vec![format!("{} {} ({})", text("name"), text("version"), text("durability"))];
-    if row["equal_durability"] == false {
-        lines[0] += &format!(", beside TimberMQ's {}: not equal", text("timbermq_durability"));
-    }
+    let mut lines = vec![title(row)];
     let figures = &row["windows"][0];
     if figures["pairs"] != 0 {
         let ratio = |name: &str| {
