@@ -13,6 +13,10 @@ use crate::summed::Summed;
 
 /// Bytes read at once.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
+/// Chunks that the disk reads ahead: with one alone, readers wait for it most of the time.
+const CHUNKS_AHEAD: usize = 4;
+/// Most bytes that the disk reads ahead for one reader: a sync waits for them.
+const READ_AHEAD_BYTES_MAX: usize = 1 << 20;
 
 /// A frame as it lies on disk.
 pub(crate) struct Frame {
@@ -80,8 +84,9 @@ impl<'a> FrameReader<'a> {
         let read = self.segment.read_at(&mut buf[there..], self.position + there as u64)?;
         buf.truncate(there + read);
         self.ahead = buf.freeze();
-        // One chunk: the disk works while this one is looked at, and a sync finds no more than that before it.
-        self.segment.read_ahead(self.position + self.ahead.len() as u64, self.chunk_bytes);
+        // The disk works while this chunk is looked at, and a sync finds no more than that before it.
+        let ahead = (CHUNKS_AHEAD * self.chunk_bytes).min(READ_AHEAD_BYTES_MAX);
+        self.segment.read_ahead(self.position + self.ahead.len() as u64, ahead);
         Ok(())
     }
 
@@ -185,10 +190,11 @@ mod tests {
     use crate::frame::{self, Context};
     use crate::segment::SegmentHeader;
 
-    /// A file in memory that counts the bytes read from it.
+    /// A file in memory that counts the bytes read from it, and knows the most that was asked for ahead.
     struct Counted {
         bytes: Vec<u8>,
         read: Arc<AtomicUsize>,
+        ahead: Arc<AtomicUsize>,
     }
 
     impl DiskFile for Counted {
@@ -198,6 +204,9 @@ mod tests {
             buf[..len].copy_from_slice(&rest[..len]);
             self.read.fetch_add(len, Ordering::Relaxed);
             Ok(len)
+        }
+        fn read_ahead(&self, _: u64, len: u64) {
+            self.ahead.fetch_max(usize::try_from(len).unwrap(), Ordering::Relaxed);
         }
         fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
             unreachable!("a reader writes nothing")
@@ -214,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_is_read_twice_whatever_the_size_of_frames() {
+    fn no_byte_is_read_twice_whatever_the_size_of_frames_and_the_disk_reads_ahead_only_so_far() {
         let sizes = [300_000, 10, 0, 255_000, 263_000, 700_000, 90_000, 100_000, 120_000, 1];
         let header =
             SegmentHeader { group: 1, base: 0, first_index: 0, prev: None, prev_crc: 0, epoch: 0, generation: 0 };
@@ -227,11 +236,13 @@ mod tests {
             prev =
                 frame::encode(&mut bytes, LogId::new(Term(1), LogIndex(index)), EntryKind::Normal, &payload, &context);
         }
-        let (frames, read) = (bytes.len() - before, Arc::<AtomicUsize>::default());
-        let file = Arc::new(Counted { bytes, read: Arc::clone(&read) });
+        let frames = bytes.len() - before;
+        let (read, ahead) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let file = Arc::new(Counted { bytes, read: Arc::clone(&read), ahead: Arc::clone(&ahead) });
         let segment = Segment { header, seed, path: PathBuf::from("segment"), file };
-        for chunk in [0, 8192, CHUNK_BYTES] {
+        for (chunk, most_ahead) in [(0, 0), (8192, 32_768), (CHUNK_BYTES, 1 << 20), (1 << 20, 1 << 20)] {
             read.store(0, Ordering::Relaxed);
+            ahead.store(0, Ordering::Relaxed);
             let mut reader = FrameReader::new(&segment, 0, chunk);
             for (index, size) in (0..).zip(sizes) {
                 assert_eq!(reader.expect(index).unwrap().payload.len(), size);
@@ -240,6 +251,7 @@ mod tests {
             // Padding between frames may be passed over.
             let read = read.load(Ordering::Relaxed);
             assert!(read <= frames, "{read} of {frames} bytes in chunks of {chunk}");
+            assert_eq!(ahead.load(Ordering::Relaxed), most_ahead, "ahead in chunks of {chunk}");
         }
     }
 }
