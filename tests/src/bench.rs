@@ -1,4 +1,4 @@
-//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S5, the same at fixed rates;
+//! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S4, batches; S5, S1 at fixed rates;
 //! S6, many topics; S7, catching up; S9, failover; S10, recovery; S11, idleness; S12, the index; S1, S2, S5 and S7 beside other
 //! brokers; and what a message costs as work grows.
 
@@ -10,6 +10,7 @@ mod s1;
 mod s10;
 mod s11;
 mod s12;
+mod s4;
 mod s5;
 mod s6;
 mod s7;
@@ -45,6 +46,8 @@ const KEPT: f64 = 0.98;
 pub enum Scenario {
     /// Durable sends to three replicas, and the same load on the skeleton, in turn.
     S1(s1::Args),
+    /// Durable sends of batches to three replicas, and as many bytes at once on the skeleton, in turn.
+    S4(s4::Args),
     /// Durable sends at fixed rates to 16 queues, and the same on the skeleton, in turn: latency.
     S5(s5::Args),
     /// Sends to many topics, and to one, in turn.
@@ -72,6 +75,7 @@ pub enum Scenario {
 pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
     match scenario {
         Scenario::S1(args) => s1::main(binary, args),
+        Scenario::S4(args) => s4::main(binary, args),
         Scenario::S5(args) => s5::main(binary, args),
         Scenario::S6(args) => s6::main(binary, args),
         Scenario::S7(args) => s7::main(binary, args),

@@ -1,5 +1,8 @@
 //! Bodies that compress as ordinary messages do: half of each is random.
 
+use bytes::BytesMut;
+use timbermq_record::{BatchError, BatchItem};
+
 /// Most bytes of all bodies together.
 const POOL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most different bodies.
@@ -25,6 +28,24 @@ impl Bodies {
             body
         };
         Self { bodies: (0..count).map(body).collect(), next: 0 }
+    }
+
+    /// Bodies of sends of `messages` messages each, whose bodies are these in turn; all have these properties, and the same layout.
+    ///
+    /// # Errors
+    /// A body or the properties are longer than a message's may be.
+    pub(crate) fn batches(mut self, messages: u32, properties: &str) -> Result<Self, BatchError> {
+        let mut batch = || {
+            let mut batch = BytesMut::new();
+            for _ in 0..messages {
+                BatchItem { flag: 0, body: self.next(), properties }.encode(&mut batch)?;
+            }
+            Ok(batch.to_vec())
+        };
+        let first = batch()?;
+        let more = (POOL_BYTES_MAX / first.len().max(1)).clamp(1, POOL_BODIES_MAX) - 1;
+        let rest: Result<Vec<_>, _> = (0..more).map(|_| batch()).collect();
+        Ok(Self { bodies: std::iter::once(first).chain(rest?).collect(), next: 0 })
     }
 
     /// The next body.
@@ -61,6 +82,24 @@ mod tests {
         assert_ne!(first, bodies.next());
         let mut again = Bodies::half_random(1001, 7);
         assert_eq!(again.next(), first, "the seed decides");
+    }
+
+    #[test]
+    fn batches_are_made_of_bodies_in_turn() {
+        let mut plain = Bodies::half_random(100, 7);
+        let mut batches = plain.clone().batches(3, "k\u{1}v\u{2}").unwrap();
+        // The first batch that is taken is the second that was made.
+        (0..3).for_each(|_| drop(plain.next().to_vec()));
+        let batch = batches.next().to_vec();
+        let items: Vec<_> =
+            timbermq_record::batch_items(&batch, timbermq_record::BatchLimits::default()).map(Result::unwrap).collect();
+        assert_eq!(items.len(), 3);
+        for item in items {
+            assert_eq!((item.body, item.properties), (plain.next(), "k\u{1}v\u{2}"));
+        }
+        let large = Bodies::half_random(1 << 20, 7).batches(3, "").unwrap();
+        assert_eq!(large.bodies.len(), 5, "the pool is bounded");
+        assert!(Bodies::half_random(0, 7).batches(1, &"p".repeat(1 << 20)).is_err());
     }
 
     #[test]

@@ -63,13 +63,13 @@ pub trait Sender {
 /// What decides when a message is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Closed loop: always this many messages in flight, over all connections.
+    /// Closed loop: always this many sends in flight, over all connections.
     Window(usize),
     /// Open loop.
     Rate {
-        /// Messages a second, over all connections.
+        /// Sends a second, over all connections.
         per_second: u64,
-        /// Most messages in flight; beyond it messages are sent late, and their latency says so.
+        /// Most sends in flight; beyond it they are sent late, and their latency says so.
         in_flight_max: usize,
     },
 }
@@ -90,6 +90,8 @@ pub struct Options {
     pub pace: Pace,
     /// Connections.
     pub connections: usize,
+    /// Messages of a send, for the figures.
+    pub batch: u32,
     /// Sends that are not measured, at the beginning.
     pub warmup: Duration,
     /// How long it is measured.
@@ -263,7 +265,10 @@ async fn progress<E>(shared: Rc<Shared<E>>) {
         let now = shared.clock.now();
         let mut tally = shared.tally.borrow_mut();
         #[allow(clippy::cast_precision_loss)] // shown rounded
-        let (rate, second) = (tally.lately.count() as f64 * 1e9 / (now - last).max(1) as f64, now as f64 / 1e9);
+        let (rate, second) = (
+            f64::from(shared.options.batch) * tally.lately.count() as f64 * 1e9 / (now - last).max(1) as f64,
+            now as f64 / 1e9,
+        );
         let stage = if now < shared.span.from { "warm-up" } else { "" };
         let errors = tally.errors_total() + tally.warmup_errors;
         let p99 = tally.lately.quantile_us(0.99);

@@ -47,13 +47,13 @@ enum Verb {
 /// How a load is made, whoever gets it.
 #[derive(Args)]
 struct PaceArgs {
-    /// Closed loop: messages in flight.
+    /// Closed loop: sends in flight.
     #[arg(long, default_value_t = 64, conflicts_with = "rate")]
     window: usize,
-    /// Open loop: messages a second.
+    /// Open loop: sends a second.
     #[arg(long)]
     rate: Option<u64>,
-    /// Most messages in flight in an open loop.
+    /// Most sends in flight in an open loop.
     #[arg(long, default_value_t = 10_000)]
     in_flight_max: usize,
     /// Connections.
@@ -86,7 +86,7 @@ struct PaceArgs {
 }
 
 impl PaceArgs {
-    fn options(&self, watched: Watched) -> load::Options {
+    fn options(&self, batch: u32, watched: Watched) -> load::Options {
         let pace = match self.rate {
             Some(per_second) => Pace::Rate { per_second, in_flight_max: self.in_flight_max },
             None => Pace::Window(self.window),
@@ -94,6 +94,7 @@ impl PaceArgs {
         load::Options {
             pace,
             connections: self.connections,
+            batch,
             warmup: self.warmup,
             time: self.time,
             answer_max: self.answer_max,
@@ -117,6 +118,9 @@ struct LoadArgs {
     /// Queues of a topic that is made.
     #[arg(long, default_value_t = 1)]
     queues: u32,
+    /// Messages of a send: with more than one, sends are batches, and window, rate and latencies are those of batches.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
     /// How headers are written.
     #[arg(long, value_enum, default_value_t = HeaderForm::Json)]
     header: HeaderForm,
@@ -253,6 +257,7 @@ fn load(args: &LoadArgs) -> Result<()> {
         queues: args.queues,
         producer_group: "bench".to_owned(),
         size: args.pace.size,
+        batch: args.batch,
         header: match args.header {
             HeaderForm::Json => SerializeType::Json,
             HeaderForm::Binary => SerializeType::Binary,
@@ -261,7 +266,7 @@ fn load(args: &LoadArgs) -> Result<()> {
     let watched = Watched { servers: args.pids.clone(), dir: args.dir.clone(), client: None };
     let workload = args.pace.workload.clone().unwrap_or_else(|| format!("topic-{}", args.topic));
     let subject = Subject { workload, system: args.system.clone(), size: args.pace.size };
-    let run = run(rocketmq::RocketMq::open(options), args.pace.options(watched))?;
+    let run = run(rocketmq::RocketMq::open(options), args.pace.options(args.batch, watched))?;
     tell(&run, &subject, &args.pace)
 }
 
@@ -298,7 +303,7 @@ fn skeleton(args: &SkeletonArgs) -> Result<()> {
     let running = cluster.start()?;
     let endpoint = Skeleton { addr: running.addr().to_owned(), size: args.pace.size };
     let watched = Watched { servers: running.pids(), dir: Some(args.dir.clone()), client: None };
-    let run = run(async { Ok(endpoint) }, args.pace.options(watched))?;
+    let run = run(async { Ok(endpoint) }, args.pace.options(1, watched))?;
     running.stop()?;
     let workload = args.pace.workload.clone().unwrap_or_else(|| format!("skeleton-{}", sync.durability()));
     let system = format!("skeleton {}", env!("CARGO_PKG_VERSION"));
@@ -342,7 +347,7 @@ mod tests {
         let pace = |args: &[&str]| {
             let cli = Cli::parse_from([&["timbermq-bench", "load"], args].concat());
             let Verb::Load(args) = cli.verb else { panic!("another verb") };
-            args.pace.options(Watched::default()).pace
+            args.pace.options(args.batch, Watched::default()).pace
         };
         assert_eq!(pace(&[]), Pace::Window(64));
         assert_eq!(pace(&["--rate", "500"]), Pace::Rate { per_second: 500, in_flight_max: 10_000 });

@@ -25,6 +25,7 @@ impl Run {
     pub fn to_json(&self, subject: &Subject) -> Value {
         let Self { tally, options, usage } = self;
         let seconds = options.time.as_secs_f64().max(1e-9);
+        let messages = tally.acknowledged * u64::from(options.batch);
         let mut figures = Map::new();
         figures.insert("workload".into(), subject.workload.clone().into());
         figures.insert("system".into(), subject.system.clone().into());
@@ -37,10 +38,11 @@ impl Run {
             }
         };
         figures.insert("connections".into(), options.connections.into());
+        figures.insert("messagesPerSend".into(), options.batch.into());
         figures.insert("warmupSeconds".into(), options.warmup.as_secs_f64().into());
         figures.insert("testDurationSeconds".into(), seconds.into());
-        figures.insert("messages".into(), tally.acknowledged.into());
-        figures.insert("publishRate".into(), rounded(count(tally.acknowledged) / seconds, 10.0));
+        figures.insert("messages".into(), messages.into());
+        figures.insert("publishRate".into(), rounded(count(messages) / seconds, 10.0));
         figures.insert("publishErrorRate".into(), rounded(count(tally.errors_total()) / seconds, 1000.0));
         let errors = tally.errors.iter().map(|(fate, count)| (fate.name(), Value::from(*count)));
         figures.insert("errors".into(), Value::Object(errors.collect()));
@@ -50,7 +52,7 @@ impl Run {
         tally.latency.put("publishLatency", &mut figures);
         tally.delay.put("publishDelayLatency", &mut figures);
         let per_message = |us: Option<f64>| match us {
-            Some(us) if tally.acknowledged > 0 => rounded(us / count(tally.acknowledged), 1000.0),
+            Some(us) if messages > 0 => rounded(us / count(messages), 1000.0),
             _ => Value::Null,
         };
         let all = usage.servers_cpu_us.zip(usage.client_cpu_us).map(|(servers, client)| servers + client);
@@ -60,7 +62,7 @@ impl Run {
             "total": per_message(all),
         });
         figures.insert("cpuMicrosPerMessage".into(), cpu);
-        let sent_bytes = count(tally.acknowledged) * count(subject.size as u64);
+        let sent_bytes = count(messages) * count(subject.size as u64);
         let written = usage.disk_bytes_written.filter(|_| sent_bytes > 0.0);
         figures.insert("bytesWrittenPerByte".into(), or_null(written.map(|bytes| bytes / sent_bytes), 1000.0));
         let servers: Vec<Value> = usage.servers_rss_mb.iter().map(|mb| or_null(*mb, 10.0)).collect();
@@ -88,7 +90,7 @@ impl Run {
         let mut lines = vec![
             format!(
                 "{} messages of {} bytes in {} s ({pace}, {} connections)",
-                self.tally.acknowledged,
+                self.tally.acknowledged * u64::from(self.options.batch),
                 subject.size,
                 self.options.time.as_secs_f64(),
                 self.options.connections
@@ -210,6 +212,7 @@ mod tests {
         let options = Options {
             pace,
             connections: 2,
+            batch: 1,
             warmup: Duration::ZERO,
             time: Duration::from_secs(2),
             answer_max: Duration::from_secs(1),
@@ -233,6 +236,19 @@ mod tests {
         assert_eq!(figures["bytesWrittenPerByte"], 3.5);
         assert_eq!(figures["rssMB"], json!({ "servers": [10.0, null], "client": 5.0 }));
         assert!((figures["publishLatency99pct"].as_f64().unwrap() - 3.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_batch_counts_as_the_messages_it_has() {
+        let mut run = run(Pace::Window(64));
+        run.options.batch = 10;
+        let figures = run.to_json(&subject());
+        assert_eq!((&figures["publishRate"], &figures["messages"]), (&5_000.0.into(), &10_000.into()));
+        assert_eq!(
+            (&figures["cpuMicrosPerMessage"]["total"], &figures["bytesWrittenPerByte"]),
+            (&1.0.into(), &0.35.into())
+        );
+        assert!(run.to_text(&subject()).starts_with("10000 messages"));
     }
 
     #[test]

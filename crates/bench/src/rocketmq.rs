@@ -13,9 +13,8 @@ use timbermq_remoting::{FrameDecoder, ResponseCode, SerializeType};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::body::Bodies;
 use crate::load::{Answer, Endpoint, Sender};
-use crate::prepared::{Particulars, PreparedSend, token_of};
+use crate::prepared::{Freight, Particulars, PreparedSend, token_of};
 
 /// Longest wait for a connection.
 pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -39,6 +38,8 @@ pub struct Options {
     pub producer_group: String,
     /// Bytes of a body.
     pub size: usize,
+    /// Messages of a send; with more than one, sends are batches.
+    pub batch: u32,
     /// How headers are written; stock clients write JSON unless told otherwise.
     pub header: SerializeType,
 }
@@ -177,14 +178,15 @@ impl Endpoint for RocketMq {
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
             .and_then(|connected| connected)
             .with_context(|| format!("connecting to {}", target.addr))?;
-        let Options { producer_group, size, header, .. } = &self.options;
-        let prepare = |queue| PreparedSend::new(&queue, producer_group, &self.identity, *size, *header);
+        let Options { producer_group, size, batch, header, .. } = &self.options;
+        let freight = Freight::new(*size, *batch, &self.identity, index as u64)?;
+        let prepare = |queue| PreparedSend::new(&queue, producer_group, &self.identity, &freight, *header);
         let prepared: Vec<PreparedSend> =
             queues_of_all(&target.queues, &self.topics).map(prepare).collect::<Result<_, _>>()?;
         let sender = RocketMqSender {
             next: index % prepared.len(),
             prepared,
-            bodies: Bodies::half_random(*size, index as u64),
+            freight,
             number: Arc::clone(&self.number),
             decoder: FrameDecoder::default(),
         };
@@ -204,16 +206,16 @@ fn queues_of_all<'a>(queues: &'a [MessageQueue], topics: &'a [String]) -> impl I
 pub struct RocketMqSender {
     prepared: Vec<PreparedSend>,
     next: usize,
-    bodies: Bodies,
+    freight: Freight,
     number: Arc<AtomicU64>,
     decoder: FrameDecoder,
 }
 
 impl Sender for RocketMqSender {
     fn put(&mut self, token: u32, born: u64, out: &mut BytesMut) {
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let number = self.number.fetch_add(self.freight.messages(), Ordering::Relaxed);
         self.next = (self.next + 1) % self.prepared.len();
-        self.prepared[self.next].put(Particulars { token, born, number }, self.bodies.next(), out);
+        self.prepared[self.next].put(Particulars { token, born, number }, &mut self.freight, out);
     }
 
     fn take(&mut self, received: &mut BytesMut) -> Result<Option<Answer>> {
@@ -236,19 +238,14 @@ mod tests {
     use super::*;
 
     fn sender(queues: i32) -> RocketMqSender {
+        let freight = Freight::new(8, 1, "7F0000011234DEADBEEF", 1).unwrap();
         let prepared = (0..queues)
             .map(|queue| {
                 let queue = MessageQueue::new("bench", "broker-a", queue);
-                PreparedSend::new(&queue, "p", "7F0000011234DEADBEEF", 8, SerializeType::Json).unwrap()
+                PreparedSend::new(&queue, "p", "7F0000011234DEADBEEF", &freight, SerializeType::Json).unwrap()
             })
             .collect();
-        RocketMqSender {
-            prepared,
-            next: 0,
-            bodies: Bodies::half_random(8, 1),
-            number: Arc::default(),
-            decoder: FrameDecoder::default(),
-        }
+        RocketMqSender { prepared, next: 0, freight, number: Arc::default(), decoder: FrameDecoder::default() }
     }
 
     #[test]
@@ -328,6 +325,7 @@ mod tests {
             queues: 1,
             producer_group: "p".into(),
             size: 8,
+            batch: 1,
             header: SerializeType::Json,
         };
         let endpoint = RocketMq::open(options).await.unwrap();

@@ -71,6 +71,7 @@ pub fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
         queues: args.queues,
         producer_group: "timbermq_bench".to_owned(),
         size: args.size,
+        batch: 1,
         header: SerializeType::Json,
     };
     let options = args.options();
@@ -102,6 +103,7 @@ impl BenchArgs {
         Options {
             pace,
             connections: self.connections,
+            batch: 1,
             warmup: self.warmup,
             time: self.time,
             answer_max: Duration::from_secs(10),

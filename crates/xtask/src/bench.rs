@@ -12,7 +12,7 @@ use crate::workspace::{Workspace, stdout_of, without_cargo_variables};
 use crate::{gate, golang, micro, page, product, run, setup};
 
 /// Scenarios that run a whole cluster.
-const SCENARIOS: [&str; 10] = ["s1", "s5", "s6", "s7", "s9", "s10", "s11", "s12", "growth", "peers"];
+const SCENARIOS: [&str; 11] = ["s1", "s4", "s5", "s6", "s7", "s9", "s10", "s11", "s12", "growth", "peers"];
 /// What the bench's own program does alone.
 const TOOLS: [&str; 4] = ["load", "consume", "skeleton", "calibrate"];
 /// What is slowed down as little as possible: nobody else's steps are killed for it.

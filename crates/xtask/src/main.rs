@@ -80,6 +80,7 @@ const TASKS: &[Task] = &[
         name: "bench",
         about: "measure, beside the least that a replicated log could cost",
         usage: "bench s1 [--pairs N] [--seconds S] [--durability f|p] [--windows W,W,…] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
+                bench s4 [--batches NxB,NxB,…] [--in-flight N] [--pairs N] [--seconds S] [--connections N] [--dir DIR] [--record] |\n       \
                 bench s5 [--rates R,R,…] [--pairs N] [--seconds S] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s6 [--topics N,N,…] [--pairs N] [--seconds S] [--window N] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s7 [--gb GB] [--rate N] [--seconds S] [--batches N,N,…] [--consumers N] [--rounds N] [--leader-only] [--dir DIR] [--record] |\n       \
@@ -99,6 +100,9 @@ const TASKS: &[Task] = &[
                   --seconds S      measured in each run; 10 unless given\n  \
                   --durability f   f: an acknowledgement waits for a majority's disks; p: for a majority's page cache\n  \
                   --windows W,W    messages in flight; 1,64,1024 unless given\n  \
+                  s4               the same in batches, beside as many bytes at once on the skeleton\n  \
+                  --batches NxB    messages and bytes of each; 16x128,64x1024 unless given\n  \
+                  --in-flight N    messages in flight; 1024 unless given\n  \
                   s7               a backlog is read from its beginning while a producer goes on: how fast, and what that does to\n  \
                   \x20                the producer; refused when the disk has no room\n  \
                   --gb GB          log of each of three replicas; 3 unless given\n  \
@@ -144,7 +148,7 @@ const TASKS: &[Task] = &[
                   page             write the page that shows recorded figures with drawings, crates/timbermq/docs/performance.html\n  \
                   --out FILE       write it there instead\n  \
                   load, consume, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
-                  s1, s7, s9, s10, s12, growth and peers end with one JSON object.",
+                  s1, s4, s7, s9, s10, s12, growth and peers end with one JSON object.",
         run: bench::run,
     },
     Task {

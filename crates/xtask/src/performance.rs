@@ -41,6 +41,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         return MISSING.to_owned();
     }
     let mut text = match name {
+        "s4" => batches(&figures),
         "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
@@ -83,6 +84,39 @@ fn sends(figures: &Value) -> String {
         figures["message_size"],
         counted(&figures["connections"], "connection"),
         errors(&figures["windows"]),
+    );
+    text
+}
+
+fn batches(figures: &Value) -> String {
+    let mut text = "| messages | bytes each | batches in flight | messages a second | MB/s | of the skeleton | CPU a message, µs | \
+                    p99 of a batch, ms | bytes written a byte | skeleton: MB/s | CPU a message, µs | p99, ms |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in array(&figures["batches"]) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | **{}** | {} | {} | {} | {} | {} | {} |",
+            row["messages"],
+            row["message_size"],
+            row["window"],
+            spread(row, "msgs_per_s", 1.0, 0),
+            spread(row, "mb_per_s", 1.0, 0),
+            spread(row, "fraction_of_skeleton", 1.0, 2),
+            spread(row, "cpu_us_per_msg", 1.0, 2),
+            spread(row, "p99_us", 1e3, 1),
+            spread(row, "bytes_written_per_byte", 1.0, 1),
+            spread(row, "skeleton_mb_per_s", 1.0, 0),
+            spread(row, "skeleton_cpu_us_per_msg", 1.0, 2),
+            spread(row, "skeleton_p99_us", 1e3, 1),
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\n{}; {}. {} errors.",
+        medians_of(figures, &pairs(figures)),
+        counted(&figures["connections"], "connection"),
+        errors(&figures["batches"]),
     );
     text
 }
@@ -536,6 +570,14 @@ mod tests {
                       "rss_mb_min": 200.0, "rss_mb_max": 200.0 },
                 ],
             }),
+            "bench-s4" => json!({
+                "pairs": 5, "seconds": 10, "warmup_seconds": 2, "in_flight": 1024, "connections": 1,
+                "batches": [{
+                    "messages": 16, "message_size": 128, "window": 64, "errors": 3, "msgs_per_s": 400_000.0, "mb_per_s": 51.2,
+                    "fraction_of_skeleton": 0.4, "fraction_of_skeleton_min": 0.3, "fraction_of_skeleton_max": 0.5,
+                    "cpu_us_per_msg": 2.25, "p99_us": 5_500.0, "skeleton_mb_per_s": 128.0,
+                }],
+            }),
             "bench-s6" => json!({
                 "pairs": 3, "seconds": 8, "warmup_seconds": 5, "window": 256, "connections": 4, "message_size": 1024,
                 "topics": [{
@@ -677,6 +719,10 @@ mod tests {
                 && page.contains("| larger follower | 66.5 |")
         );
         assert!(page.contains("4 connections; 1024 bytes a body. 2 errors."), "{page}");
+        assert!(
+            page.contains("| 16 | 128 | 64 | 400 000 | 51 | **0.40 (0.30–0.50)** | 2.25 | 5.5 | – | 128 | – | – |"),
+            "{page}"
+        );
         assert!(
             page.contains(
                 "| 1000 | 10 000 000 | **0.81 (0.79–0.85)** | 0.50 + 0.07 + 0.24 | 1.19 (1.10–1.25) | 57 | 321 | 137 |"

@@ -97,6 +97,7 @@ fn load(pace: Pace, connections: usize, react: fn(u64) -> Reaction) -> (Result<R
     let options = Options {
         pace,
         connections,
+        batch: 1,
         warmup: Duration::ZERO,
         time: Duration::from_millis(150),
         answer_max: Duration::from_millis(300),

@@ -44,6 +44,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
     let figures = results(&format!("bench-{name}"));
     let plots = match name {
         "s1-f" | "s1-p" => sends(&figures),
+        "s4" => batches(&figures),
         "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
@@ -103,6 +104,27 @@ fn sends(figures: &Value) -> String {
         beside("Messages a second", "messages a second", "msgs_per_s", 1.0),
         beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
         beside("Latency, 99th percentile", "ms", "p99_us", 1e3),
+    ];
+    plots.iter().map(Bars::draw).collect()
+}
+
+fn batches(figures: &Value) -> String {
+    let beside = |title: &str, axis, name: &str, unit: f64| Bars {
+        title: title.to_owned(),
+        axis,
+        series: vec![OURS.to_owned(), "skeleton".to_owned()],
+        groups: array(&figures["batches"])
+            .map(|row| {
+                let bars = [name.to_owned(), format!("skeleton_{name}")].map(|name| Range::of(row, &name, unit));
+                (format!("{} × {} B", row["messages"], row["message_size"]), bars.into_iter().enumerate().collect())
+            })
+            .collect(),
+        ..Bars::default()
+    };
+    let plots = [
+        beside("Bytes a second", "MB/s", "mb_per_s", 1.0),
+        beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
+        beside("Latency of a batch, 99th percentile", "ms", "p99_us", 1e3),
     ];
     plots.iter().map(Bars::draw).collect()
 }
