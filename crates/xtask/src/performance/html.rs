@@ -84,70 +84,54 @@ fn tiles(results: &dyn Fn(&str) -> Value) -> String {
     if tiles.is_empty() { tiles } else { format!("<div class='tiles'>{tiles}</div>") }
 }
 
-fn sends(figures: &Value) -> String {
-    let rows: Vec<&Value> = array(&figures["windows"]).collect();
-    let beside = |title: &str, axis, name: &str, unit: f64| Bars {
+/// Bars of the product and of the skeleton for each of `rows`, which are called what `name_of` says.
+fn beside_skeleton(
+    rows: &Value,
+    name_of: &dyn Fn(&Value) -> String,
+    (title, axis, name, unit): (&str, &'static str, &str, f64),
+) -> Bars {
+    Bars {
         title: title.to_owned(),
         axis,
         series: vec![OURS.to_owned(), "skeleton".to_owned()],
-        groups: rows
-            .iter()
+        groups: array(rows)
             .map(|row| {
-                let bars = [name.to_owned(), format!("skeleton_{name}")];
-                let bars = (0..).zip(bars.map(|name| Range::of(row, &name, unit))).collect();
-                (format!("{} in flight", row["window"]), bars)
+                let bars = [name.to_owned(), format!("skeleton_{name}")].map(|name| Range::of(row, &name, unit));
+                (name_of(row), bars.into_iter().enumerate().collect())
             })
             .collect(),
         ..Bars::default()
-    };
+    }
+}
+
+fn sends(figures: &Value) -> String {
     let plots = [
-        beside("Messages a second", "messages a second", "msgs_per_s", 1.0),
-        beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
-        beside("Latency, 99th percentile", "ms", "p99_us", 1e3),
+        ("Messages a second", "messages a second", "msgs_per_s", 1.0),
+        ("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
+        ("Latency, 99th percentile", "ms", "p99_us", 1e3),
     ];
-    plots.iter().map(Bars::draw).collect()
+    let name = |row: &Value| format!("{} in flight", row["window"]);
+    plots.map(|plot| beside_skeleton(&figures["windows"], &name, plot).draw()).concat()
 }
 
 fn batches(figures: &Value) -> String {
-    let beside = |title: &str, axis, name: &str, unit: f64| Bars {
-        title: title.to_owned(),
-        axis,
-        series: vec![OURS.to_owned(), "skeleton".to_owned()],
-        groups: array(&figures["batches"])
-            .map(|row| {
-                let bars = [name.to_owned(), format!("skeleton_{name}")].map(|name| Range::of(row, &name, unit));
-                (format!("{} × {} B", row["messages"], row["message_size"]), bars.into_iter().enumerate().collect())
-            })
-            .collect(),
-        ..Bars::default()
-    };
     let plots = [
-        beside("Bytes a second", "MB/s", "mb_per_s", 1.0),
-        beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
-        beside("Latency of a batch, 99th percentile", "ms", "p99_us", 1e3),
+        ("Bytes a second", "MB/s", "mb_per_s", 1.0),
+        ("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
+        ("Latency of a batch, 99th percentile", "ms", "p99_us", 1e3),
     ];
-    plots.iter().map(Bars::draw).collect()
+    let name = |row: &Value| format!("{} × {} B", row["messages"], row["message_size"]);
+    plots.map(|plot| beside_skeleton(&figures["batches"], &name, plot).draw()).concat()
 }
 
 fn rated(figures: &Value) -> String {
-    let beside = |title: &str, axis, name: &str, unit: f64| Bars {
-        title: title.to_owned(),
-        axis,
-        series: vec![OURS.to_owned(), "skeleton".to_owned()],
-        groups: array(&figures["rates"])
-            .map(|row| {
-                let bars = [name.to_owned(), format!("skeleton_{name}")].map(|name| Range::of(row, &name, unit));
-                (format!("{}/s", number(&row["rate"])), bars.into_iter().enumerate().collect())
-            })
-            .collect(),
-        ..Bars::default()
-    };
     let plots = [
-        beside("Latency, median", "ms", "p50_us", 1e3),
-        beside("Latency, 99th percentile", "ms", "p99_us", 1e3),
-        beside("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
+        ("Latency, median", "ms", "p50_us", 1e3),
+        ("Latency, 99th percentile", "ms", "p99_us", 1e3),
+        ("CPU a message", "µs, replicas and client", "cpu_us_per_msg", 1.0),
     ];
-    plots.iter().map(Bars::draw).collect()
+    let name = |row: &Value| format!("{}/s", number(&row["rate"]));
+    plots.map(|plot| beside_skeleton(&figures["rates"], &name, plot).draw()).concat()
 }
 
 fn many_topics(figures: &Value) -> String {
