@@ -216,6 +216,13 @@ fn load(bench: &Path, namesrv: &str, topic: &str, pids: &[u32]) -> Command {
     load
 }
 
+/// The skeleton, with its files below `dir`; `sync` is what its acknowledgements wait for, in its own words.
+fn skeleton(bench: &Path, sync: &str, dir: &Path) -> Command {
+    let mut skeleton = Command::new(bench);
+    skeleton.args(["skeleton", "--sync", sync, "--dir"]).arg(dir.join("skeleton"));
+    skeleton
+}
+
 /// A reader of a whole topic of whoever speaks the protocol, with `batch` messages a pull at most.
 fn consume(bench: &Path, namesrv: &str, topic: &str, pids: &[u32], batch: u32, time: Duration) -> Command {
     let mut consume = Command::new(bench);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
 
 use super::product::{Beginning, FILL, Product};
-use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, measured, paced, spread};
+use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, measured, paced, skeleton, spread};
 
 /// How far a probe of the machine may move between beginning and end.
 const SAME_MACHINE: f64 = 1.25;
@@ -110,8 +110,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
             let mut load = product.load(&args.bench, TOPIC, &scene.dir)?;
             let figures = run(load.args(["--system", &scene.version]), args, window, &workload)?;
             eprintln!("pair {number} of {}, {window} in flight: skeleton", args.pairs);
-            let mut skeleton = Command::new(&args.bench);
-            skeleton.args(["skeleton", "--sync", args.durability.sync(), "--dir"]).arg(scene.dir.join("skeleton"));
+            let mut skeleton = skeleton(&args.bench, args.durability.sync(), &scene.dir);
             let skeleton = run(&mut skeleton, args, window, &format!("skeleton-{letter}"))?;
             pairs.push(Pair { window, product: figures, skeleton });
         }

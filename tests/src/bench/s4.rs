@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
 
 use super::product::{Beginning, FILL, Product};
-use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, paced, spread};
+use super::{Common, Pace, SETTLE, SLACK, Scene, TOPIC, WARMUP, errors, paced, skeleton, spread};
 
 /// Arguments of `bench s4`.
 #[derive(clap::Args, Clone, Debug)]
@@ -91,8 +91,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
             let product =
                 run(&mut load, args, *batch, size, &format!("max-rate-1-topic-1-partition-{size}b-batch{messages}-f"))?;
             eprintln!("pair {number} of {}, {} bytes at once: skeleton", args.pairs, batch.bytes());
-            let mut skeleton = Command::new(&args.bench);
-            skeleton.args(["skeleton", "--sync", "fdatasync", "--dir"]).arg(scene.dir.join("skeleton"));
+            let mut skeleton = skeleton(&args.bench, "fdatasync", &scene.dir);
             let skeleton = run(&mut skeleton, args, *batch, batch.bytes(), "skeleton-f")?;
             pairs.push(Pair { product, skeleton });
         }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use timbermq_bench::report::Spread;
 
 use super::product::{Beginning, FILL, Product};
-use super::{Common, Rated, SETTLE, SLACK, Scene, WARMUP, errors, is_kept, rated, spread};
+use super::{Common, Rated, SETTLE, SLACK, Scene, WARMUP, errors, is_kept, rated, skeleton, spread};
 use crate::admin::Admin;
 
 /// The topic.
@@ -68,8 +68,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
             let mut load = product.load(&args.bench, TOPIC, &scene.dir)?;
             let figures = run(load.args(["--system", &scene.version]), args, rate)?;
             eprintln!("pair {number} of {}, {rate}/s: skeleton", args.pairs);
-            let mut skeleton = Command::new(&args.bench);
-            skeleton.args(["skeleton", "--sync", "fdatasync", "--dir"]).arg(scene.dir.join("skeleton"));
+            let mut skeleton = skeleton(&args.bench, "fdatasync", &scene.dir);
             let skeleton = run(&mut skeleton, args, rate)?;
             pairs.push(Pair { rate, product: figures, skeleton });
         }
