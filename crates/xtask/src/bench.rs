@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::packages::{self, Missing};
+use crate::product::Check;
 use crate::workspace::{Workspace, stdout_of, without_cargo_variables};
 use crate::{gate, golang, micro, page, product, run, setup};
 
@@ -32,7 +33,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         _ => {}
     }
     if TOOLS.contains(&what.as_ref()) {
-        let binary = product::build(&setup::prepare()?, "timbermq-bench", product::DIST)?;
+        let binary = product::build(&setup::prepare()?, "timbermq-bench")?;
         return crate::status(without_cargo_variables(Command::new(binary)).arg(what.as_ref()).args(rest));
     }
     if !SCENARIOS.contains(&what.as_ref()) {
@@ -59,9 +60,9 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         }
     }
     // The skeleton is no better compiled than what is held against it, nor worse.
-    let bench = product::build(&ready, "timbermq-bench", product::DIST)?;
-    let timbermq = product::build(&ready, "timbermq", product::DIST)?;
-    let runner = product::build(&ready, "timbermq-tests", "release")?;
+    let bench = product::build(&ready, "timbermq-bench")?;
+    let timbermq = product::build(&ready, "timbermq")?;
+    let runner = product::build_check(&ready, Check::Program("timbermq-tests"))?;
     let root = &ready.workspace.root;
     let revision = stdout_of(Command::new("git").current_dir(root).args(["rev-parse", "--short", "HEAD"]))?;
     let mut command = without_cargo_variables(Command::new(runner));
@@ -69,7 +70,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     command.current_dir(root).env("TIMBERMQ_BIN", timbermq).env("TIMBERMQ_BENCH_BIN", bench);
     command.env("TIMBERMQ_CACHE", &ready.workspace.cache);
     if what == "s12" {
-        command.env("TIMBERMQ_INDEX_LOAD_BIN", product::build(&ready, "timbermq-index-load", product::DIST)?);
+        command.env("TIMBERMQ_INDEX_LOAD_BIN", product::build(&ready, "timbermq-index-load")?);
     }
     if let Some(path) = path {
         command.env("PATH", path);

@@ -6,24 +6,61 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::jepsen;
 use crate::packages::Missing;
 use crate::page;
-use crate::product::{self, BlackBox};
+use crate::product::{self, BlackBox, Check, VERIFY};
 use crate::run::{Totals, watch};
 use crate::setup::{self, Ready};
 
 /// Preemptions loom explores a test with, unless the environment says otherwise: unbounded search does not end.
 const LOOM_PREEMPTIONS_MAX: &str = "3";
 
+/// What a whole run is meant to take at most, unless something else is asked for.
+pub const MINUTES_DEFAULT: u64 = 80;
+
 struct Step {
     name: &'static str,
     about: &'static str,
+    /// Seconds that it takes on a slow machine with two cores where nothing has been built.
+    expected_s: u64,
     limit_minutes: u64,
     black_box: bool,
-    run: fn(&Ready, Duration) -> Result<Outcome>,
+    run: fn(&Ready, Allowance) -> Result<Outcome>,
+}
+
+/// What a step may take.
+#[derive(Clone, Copy)]
+struct Allowance {
+    /// It is killed after so long.
+    limit: Duration,
+    /// The part of its usual time that a search has.
+    share: f64,
+}
+
+impl Allowance {
+    /// Least part of its usual time that a search is left with: less would hardly be a search.
+    const SHARE_MIN: f64 = 0.25;
+
+    /// With `left` of the time for the whole run and so many seconds expected of this step and those to come. Whoever is
+    /// behind searches less, and the more the further behind; what always has to run is never left out.
+    fn new(limit_minutes: u64, left: Duration, expected_s: u64) -> Self {
+        let share = left.as_secs_f64() / Duration::from_secs(expected_s.max(1)).as_secs_f64();
+        Self { limit: Duration::from_secs(limit_minutes * 60), share: share.clamp(Self::SHARE_MIN, 1.0) }
+    }
+
+    /// What is left of so many seconds of a search.
+    fn seconds(self, usual: u32) -> u32 {
+        // A share is at most 1.
+        (f64::from(usual) * self.share).ceil() as u32
+    }
+
+    /// The same in minutes, as an argument.
+    fn minutes(self, usual: u32) -> String {
+        format!("{:.2}", f64::from(self.seconds(usual * 60)) / 60.0)
+    }
 }
 
 enum Outcome {
@@ -32,21 +69,51 @@ enum Outcome {
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "fmt", about: "formatting", limit_minutes: 5, black_box: false, run: fmt },
-    Step { name: "clippy", about: "lints, warnings are errors", limit_minutes: 45, black_box: false, run: clippy },
-    Step { name: "test", about: "tests of all packages", limit_minutes: 60, black_box: false, run: test },
-    Step { name: "loom", about: "all interleavings of timbermq-sync", limit_minutes: 30, black_box: false, run: loom },
+    Step { name: "fmt", about: "formatting", expected_s: 5, limit_minutes: 5, black_box: false, run: fmt },
+    Step {
+        name: "clippy",
+        about: "lints, warnings are errors",
+        expected_s: 130,
+        limit_minutes: 45,
+        black_box: false,
+        run: clippy,
+    },
+    Step {
+        name: "test",
+        about: "tests of all packages",
+        expected_s: 900,
+        limit_minutes: 60,
+        black_box: false,
+        run: test,
+    },
+    Step {
+        name: "loom",
+        about: "all interleavings of timbermq-sync",
+        expected_s: 60,
+        limit_minutes: 30,
+        black_box: false,
+        run: loom,
+    },
     Step {
         name: "orderings",
         about: "each memory ordering weakened must fail a test",
+        expected_s: 10,
         limit_minutes: 15,
         black_box: false,
-        run: |ready, limit| own(ready, &["loom", "--weaken", "--json"], limit),
+        run: |ready, time| own(ready, &["loom", "--weaken", "--json"], time.limit),
     },
-    Step { name: "doc", about: "documentation and its links", limit_minutes: 30, black_box: false, run: doc },
+    Step {
+        name: "doc",
+        about: "documentation and its links",
+        expected_s: 60,
+        limit_minutes: 30,
+        black_box: false,
+        run: doc,
+    },
     Step {
         name: "deny",
         about: "licences, bans and sources of dependencies",
+        expected_s: 5,
         limit_minutes: 5,
         black_box: false,
         run: deny,
@@ -54,6 +121,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "sim",
         about: "whole clusters in simulation, and that a seed repeats itself",
+        expected_s: 330,
         limit_minutes: 15,
         black_box: false,
         run: sim,
@@ -61,6 +129,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "checker",
         about: "every class of anomaly planted into valid histories, and found",
+        expected_s: 30,
         limit_minutes: 10,
         black_box: false,
         run: checker,
@@ -68,6 +137,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "crashes",
         about: "images of the log and of RocksDB after crashes anywhere",
+        expected_s: 90,
         limit_minutes: 15,
         black_box: false,
         run: crashes,
@@ -75,27 +145,36 @@ const STEPS: &[Step] = &[
     Step {
         name: "bugs",
         about: "bugs planted one at a time, each of which must be seen",
+        expected_s: 150,
         limit_minutes: 20,
         black_box: false,
-        run: |ready, limit| own(ready, &["seeded-bugs", "--quick", "--json"], limit),
+        run: |ready, time| own(ready, &["seeded-bugs", "--quick", "--json"], time.limit),
     },
     Step {
         name: "models",
         about: "specifications explored by two engines",
+        expected_s: 120,
         limit_minutes: 20,
         black_box: false,
-        run: |ready, limit| own(ready, &["models", "--deep-seconds", "40", "--json"], limit),
+        run: |ready, time| {
+            let seconds = time.seconds(40).to_string();
+            own(ready, &["models", "--deep-seconds", &seconds, "--json"], time.limit)
+        },
     },
     Step {
         name: "traces",
         about: "what simulated replicas did, held against a specification",
+        expected_s: 180,
         limit_minutes: 20,
         black_box: false,
-        run: |ready, limit| own(ready, &["traces", "--seeds", "1000", "--minutes", "4", "--json"], limit),
+        run: |ready, time| {
+            own(ready, &["traces", "--seeds", "1000", "--minutes", &time.minutes(3), "--json"], time.limit)
+        },
     },
     Step {
         name: "corpora",
         about: "every decoder of untrusted bytes on the corpora, and on what once failed",
+        expected_s: 150,
         limit_minutes: 15,
         black_box: false,
         run: corpora,
@@ -103,6 +182,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "fuzz",
         about: "every decoder of untrusted bytes on what a fuzzer makes of the corpora",
+        expected_s: 360,
         limit_minutes: 30,
         black_box: false,
         run: fuzz,
@@ -110,6 +190,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "costs",
         about: "instructions of what is done for each message, and that one done again would be seen",
+        expected_s: 180,
         limit_minutes: 20,
         black_box: false,
         run: costs,
@@ -117,21 +198,31 @@ const STEPS: &[Step] = &[
     Step {
         name: "tsan",
         about: "tests with threads under the thread sanitizer",
+        expected_s: 150,
         limit_minutes: 25,
         black_box: false,
-        run: |ready, limit| own(ready, &["tsan", "--json"], limit),
+        run: |ready, time| own(ready, &["tsan", "--json"], time.limit),
     },
     Step {
         name: "clients",
         about: "stock clients against a cluster",
+        expected_s: 1000,
         limit_minutes: 45,
         black_box: true,
         run: clients,
     },
-    Step { name: "failover", about: "leaders killed under load", limit_minutes: 30, black_box: true, run: failover },
+    Step {
+        name: "failover",
+        about: "leaders killed under load",
+        expected_s: 80,
+        limit_minutes: 30,
+        black_box: true,
+        run: failover,
+    },
     Step {
         name: "speed",
         about: "durable sends beside the skeleton; skipped where others use the machine",
+        expected_s: 60,
         limit_minutes: 20,
         black_box: true,
         run: speed,
@@ -139,6 +230,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "jepsen",
         about: "every fault on real processes in namespaces of their own; skipped where none can be made",
+        expected_s: 300,
         limit_minutes: 20,
         black_box: true,
         run: jepsen,
@@ -146,6 +238,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "planted",
         about: "the same with a planted fault must be found invalid",
+        expected_s: 120,
         limit_minutes: 15,
         black_box: true,
         run: planted,
@@ -158,10 +251,11 @@ pub struct Selection {
     quick: bool,
     record: bool,
     only: Vec<String>,
+    minutes: Option<u64>,
 }
 
 impl Selection {
-    /// Reads `--quick`, `--record` and `--only STEP`.
+    /// Reads `--quick`, `--record`, `--minutes N` and `--only STEP`.
     ///
     /// # Errors
     /// Names the argument or step it does not know.
@@ -172,6 +266,10 @@ impl Selection {
             match arg.as_ref() {
                 "--quick" => selection.quick = true,
                 "--record" => selection.record = true,
+                "--minutes" => {
+                    let minutes = args.next().context("--minutes needs a number")?;
+                    selection.minutes = Some(minutes.parse().context("--minutes needs a number")?);
+                }
                 "--only" => match args.next() {
                     Some(name) if STEPS.iter().any(|step| step.name == name) => selection.only.push(name.into_owned()),
                     Some(name) => bail!("no step is called {name}; the steps are: {}", names().join(", ")),
@@ -212,15 +310,19 @@ pub fn list() -> String {
 /// Runs the selected steps up to the first failure, then prints the summary; true when none failed.
 pub fn run(selection: &Selection) -> bool {
     RECORDING.store(selection.record, Ordering::Relaxed);
+    let started = Instant::now();
+    let whole = Duration::from_secs(selection.minutes.unwrap_or(MINUTES_DEFAULT) * 60);
     let mut report = Report::default();
     let ready = report.step("setup", "toolchain, system packages, RocksDB", || {
         let ready = setup::prepare()?;
         Ok((Some(ready), Outcome::Ran { success: true, totals: Totals::default() }))
     });
     if let Some(ready) = ready {
-        for step in STEPS.iter().filter(|step| selection.includes(step)) {
-            let limit = Duration::from_secs(step.limit_minutes * 60);
-            report.step(step.name, step.about, || Ok((Some(()), (step.run)(&ready, limit)?)));
+        let steps: Vec<&Step> = STEPS.iter().filter(|step| selection.includes(step)).collect();
+        for (at, step) in steps.iter().enumerate() {
+            let expected_s = steps[at..].iter().map(|step| step.expected_s).sum();
+            let time = Allowance::new(step.limit_minutes, whole.saturating_sub(started.elapsed()), expected_s);
+            report.step(step.name, step.about, || Ok((Some(()), (step.run)(&ready, time)?)));
             if report.failed {
                 break;
             }
@@ -317,50 +419,49 @@ fn own(ready: &Ready, args: &[&str], limit: Duration) -> Result<Outcome> {
     figures(ready, args[0], Command::new(THIS_PROGRAM).args(args), limit)
 }
 
-fn sim(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    let mut args = vec!["sim", "--seeds", "1050", "--repeat", "20", "--minutes", "9", "--json"];
+fn sim(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    let minutes = time.minutes(5);
+    let mut args = vec!["sim", "--seeds", "1050", "--repeat", "20", "--minutes", &minutes, "--json"];
     if RECORDING.load(Ordering::Relaxed) {
         args.push("--record");
     }
-    own(ready, &args, limit)
+    own(ready, &args, time.limit)
 }
 
-fn checker(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    let selftest = ["--example", "selftest", "--", "--valid", "10000", "--json"];
-    let mut command = ready.cargo();
-    command.args(["run", "--quiet", "--release", "--package", "timbermq-check"]).args(selftest);
-    figures(ready, "checker", &mut command, limit)
+fn checker(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    let selftest = product::build_check(ready, Check::Example("selftest"))?;
+    figures(ready, "checker", Command::new(selftest).args(["--valid", "10000", "--json"]), time.limit)
 }
 
-fn crashes(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    let run = |package: &str, example: &str, args: &[&str]| {
-        let mut command = ready.cargo();
-        command.args(["run", "--quiet", "--release", "--package", package, "--example", example, "--"]);
-        figures(ready, &example.replace('_', "-"), command.args(args), limit)
+fn crashes(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    let run = |example: &'static str, args: &[&str]| {
+        let program = product::build_check(ready, Check::Example(example))?;
+        let mut command = Command::new(program);
+        figures(ready, &example.replace('_', "-"), command.args(args).current_dir(&ready.workspace.root), time.limit)
     };
-    match run("timbermq-commitlog", "crash_points", &["--samples", "4", "--recovering-every", "13", "--json"])? {
-        Outcome::Ran { success: true, .. } => run("timbermq-index", "crash_images", &["--images", "500", "--json"]),
+    match run("crash_points", &["--samples", "4", "--recovering-every", "13", "--json"])? {
+        Outcome::Ran { success: true, .. } => run("crash_images", &["--images", "500", "--json"]),
         failed => Ok(failed),
     }
 }
 
-fn fmt(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    finish(ready.cargo().args(["fmt", "--all", "--check"]), limit)
+fn fmt(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    finish(ready.cargo().args(["fmt", "--all", "--check"]), time.limit)
 }
 
-fn clippy(ready: &Ready, limit: Duration) -> Result<Outcome> {
+fn clippy(ready: &Ready, time: Allowance) -> Result<Outcome> {
     finish(
-        ready.cargo().args(["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
-        limit,
+        ready.cargo().args(["clippy", "--profile", VERIFY, "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+        time.limit,
     )
 }
 
-fn test(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    finish(ready.cargo().args(["test", "--release", "--workspace", "--no-fail-fast"]), limit)
+fn test(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    finish(ready.cargo().args(["test", "--profile", VERIFY, "--workspace", "--no-fail-fast"]), time.limit)
 }
 
-fn loom(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    finish(&mut loom_command(ready), limit)
+fn loom(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    finish(&mut loom_command(ready), time.limit)
 }
 
 /// The interleaving tests; they have flags and so a target directory of their own.
@@ -385,66 +486,67 @@ pub fn loom_command(ready: &Ready) -> Command {
     command
 }
 
-fn doc(ready: &Ready, limit: Duration) -> Result<Outcome> {
+fn doc(ready: &Ready, time: Allowance) -> Result<Outcome> {
     let mut command = ready.cargo();
-    command.args(["doc", "--release", "--workspace", "--no-deps", "--document-private-items"]);
-    finish(command.env("RUSTDOCFLAGS", "--deny warnings"), limit)
+    command.args(["doc", "--profile", VERIFY, "--workspace", "--no-deps", "--document-private-items"]);
+    finish(command.env("RUSTDOCFLAGS", "--deny warnings"), time.limit)
 }
 
-fn deny(ready: &Ready, limit: Duration) -> Result<Outcome> {
+fn deny(ready: &Ready, time: Allowance) -> Result<Outcome> {
     let present = ready.cargo().args(["deny", "--version"]).output().is_ok_and(|output| output.status.success());
     if !present {
         return Ok(Outcome::Skipped("cargo-deny is not installed"));
     }
-    finish(ready.cargo().args(["deny", "check", "bans", "licenses", "sources"]), limit)
+    finish(ready.cargo().args(["deny", "check", "bans", "licenses", "sources"]), time.limit)
 }
 
-fn corpora(ready: &Ready, limit: Duration) -> Result<Outcome> {
+fn corpora(ready: &Ready, time: Allowance) -> Result<Outcome> {
     let mut command = ready.cargo();
     command.args(["test", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
-    finish(command.env("CARGO_TARGET_DIR", ready.workspace.target_dir().join("fuzz")), limit)
+    finish(command.env("CARGO_TARGET_DIR", ready.workspace.target_dir().join("fuzz")), time.limit)
 }
 
 /// A search may come upon something any time, and what it finds is seldom the fault of the change at hand. So a finding is
 /// shown, and kept where the task says; what must pass is the step before, which has everything that was found before.
-fn fuzz(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    Ok(match own(ready, &["fuzz", "--json"], limit)? {
+fn fuzz(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    Ok(match own(ready, &["fuzz", "--seconds", &time.seconds(20).to_string(), "--json"], time.limit)? {
         Outcome::Ran { success: false, .. } => Outcome::Skipped("it found an input that fails: see above"),
         outcome => outcome,
     })
 }
 
-fn clients(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    finish(&mut product::black_box(ready, BlackBox::Clients, Missing::Install, &[])?, limit)
+fn clients(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    finish(&mut product::black_box(ready, BlackBox::Clients, Missing::Install, &[])?, time.limit)
 }
 
-fn failover(ready: &Ready, limit: Duration) -> Result<Outcome> {
-    finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &[])?, limit)
+fn failover(ready: &Ready, time: Allowance) -> Result<Outcome> {
+    finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &[])?, time.limit)
 }
 
-fn costs(_: &Ready, limit: Duration) -> Result<Outcome> {
-    let micro = |args: &[&str]| finish(Command::new(THIS_PROGRAM).args(["bench", "micro"]).args(args), limit);
+fn costs(_: &Ready, time: Allowance) -> Result<Outcome> {
+    let micro = |args: &[&str]| finish(Command::new(THIS_PROGRAM).args(["bench", "micro"]).args(args), time.limit);
     match micro(&["--json"])? {
         Outcome::Ran { success: true, .. } => micro(&["--plant", "1", "--must-fail", "--json"]),
         failed => Ok(failed),
     }
 }
 
-fn speed(_: &Ready, limit: Duration) -> Result<Outcome> {
-    let finished = watch(Command::new(THIS_PROGRAM).args(["bench", "gate", "--json"]), limit)?;
+fn speed(_: &Ready, time: Allowance) -> Result<Outcome> {
+    let finished = watch(Command::new(THIS_PROGRAM).args(["bench", "gate", "--json"]), time.limit)?;
     if finished.status.code() == Some(2) {
         return Ok(Outcome::Skipped("others use too much of the machine: see above"));
     }
     Ok(Outcome::Ran { success: finished.status.success(), totals: finished.totals })
 }
 
-fn jepsen(ready: &Ready, limit: Duration) -> Result<Outcome> {
+fn jepsen(ready: &Ready, time: Allowance) -> Result<Outcome> {
     let command = |args: &[&str]| jepsen::command(ready, &args.iter().map(OsString::from).collect::<Vec<_>>());
-    if !watch(&mut command(&["sandbox"])?, limit)?.status.success() {
+    if !watch(&mut command(&["sandbox"])?, time.limit)?.status.success() {
         return Ok(Outcome::Skipped("no sandbox can be made on this machine"));
     }
-    let suite = ["suite", "--budget", "4m", "--time", "15", "--seed", "2", "--json"];
-    let finished = watch(&mut command(&suite)?, limit)?;
+    let budget = format!("{}s", time.seconds(240));
+    let suite = ["suite", "--budget", &budget, "--time", "15", "--seed", "2", "--json"];
+    let finished = watch(&mut command(&suite)?, time.limit)?;
     // A fault that had nothing to hit on this machine at this speed is no verdict in either direction.
     if finished.status.code() == Some(2) {
         return Ok(Outcome::Skipped("a run came to no verdict: see above"));
@@ -452,9 +554,9 @@ fn jepsen(ready: &Ready, limit: Duration) -> Result<Outcome> {
     Ok(Outcome::Ran { success: finished.status.success(), totals: finished.totals })
 }
 
-fn planted(ready: &Ready, limit: Duration) -> Result<Outcome> {
+fn planted(ready: &Ready, time: Allowance) -> Result<Outcome> {
     let args = ["--rounds", "6", "--own-only", "--plant", "ack-before-fsync", "--must-fail"].map(OsString::from);
-    finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &args)?, limit)
+    finish(&mut product::black_box(ready, BlackBox::Failover, Missing::Install, &args)?, time.limit)
 }
 
 #[cfg(test)]
@@ -481,9 +583,28 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for args in [&["--only"][..], &["--only", "nosuch"], &["--fast"], &["--quick", "--only", "fmt"]] {
+        for args in [
+            &["--only"][..],
+            &["--only", "nosuch"],
+            &["--fast"],
+            &["--quick", "--only", "fmt"],
+            &["--minutes"],
+            &["--minutes", "x"],
+        ] {
             assert!(parse(args).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn searches_get_shorter_when_time_runs_short_and_never_longer() {
+        let share =
+            |left_s: u64, expected_s: u64| Allowance::new(1, Duration::from_secs(left_s), expected_s).minutes(8);
+        assert_eq!(share(3_000, 1_000), "8.00");
+        assert_eq!(share(500, 1_000), "4.00");
+        assert_eq!(share(10, 1_000), "2.00");
+        assert_eq!(share(0, 0), "2.00");
+        let time = Allowance::new(1, Duration::from_secs(999), 1_000);
+        assert_eq!((time.seconds(20), time.limit), (20, Duration::from_secs(60)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use timbermq_bugs::SLOWDOWN;
 
 use crate::accepted::{Accepted, Asked, Sends};
-use crate::product;
+use crate::product::{self, Check};
 use crate::run;
 use crate::setup::{self, Ready};
 use crate::workspace::without_cargo_variables;
@@ -127,7 +127,7 @@ impl Medians {
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let asked = Asked::parse(args, false)?;
     let ready = setup::prepare()?;
-    let programs = Programs::build(&ready, if asked.plant.is_some() { "verify" } else { product::DIST })?;
+    let programs = Programs::build(&ready, asked.plant.is_some())?;
     if asked.accept {
         return accept(&ready, &programs, &asked);
     }
@@ -208,12 +208,13 @@ struct Programs {
 }
 
 impl Programs {
-    /// The product with this profile; the bench, and with it the skeleton, is always compiled as what users run is.
-    fn build(ready: &Ready, profile: &str) -> Result<Self> {
+    /// The product, if need be one that can have bugs; the bench, and with it the skeleton, is always compiled as what
+    /// users run is.
+    fn build(ready: &Ready, has_bugs: bool) -> Result<Self> {
         Ok(Self {
-            product: product::build(ready, "timbermq", profile)?,
-            bench: product::build(ready, "timbermq-bench", product::DIST)?,
-            runner: product::build(ready, "timbermq-tests", "release")?,
+            product: product::build_with_bugs_if(ready, has_bugs)?,
+            bench: product::build(ready, "timbermq-bench")?,
+            runner: product::build_check(ready, Check::Program("timbermq-tests"))?,
         })
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::packages::{self, Missing};
 use crate::page;
-use crate::product;
+use crate::product::{self, Check};
 use crate::setup::Ready;
 use crate::workspace::{stdout_of, without_cargo_variables};
 
@@ -54,8 +54,8 @@ pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
     if let Err(why) = packages::ensure(packages::SANDBOX, Missing::Install) {
         eprintln!("setup: {why:#}");
     }
-    let product = product::build(ready, "timbermq", if has_bug(args) { "verify" } else { product::DIST })?;
-    let runner = product::build(ready, "timbermq-jepsen", "release")?;
+    let product = product::build_with_bugs_if(ready, has_bug(args))?;
+    let runner = product::build_check(ready, Check::Program("timbermq-jepsen"))?;
     let mut command = without_cargo_variables(Command::new(runner));
     command.args(args).current_dir(&ready.workspace.root);
     command.env("TIMBERMQ_BIN", product).env("TIMBERMQ_CACHE", &ready.workspace.cache);

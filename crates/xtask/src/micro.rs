@@ -17,7 +17,7 @@ use timbermq_bugs::{SLOWDOWN, VARIABLE};
 
 use crate::accepted::{Accepted, Asked, Micro};
 use crate::packages::{self, Missing};
-use crate::product;
+use crate::product::{self, Check};
 use crate::setup::{self, Ready};
 use crate::workspace::{array, stdout_of, without_cargo_variables};
 
@@ -96,7 +96,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
 
 fn compare(ready: &Ready, asked: &Asked) -> Result<ExitCode> {
     let root = &ready.workspace.root;
-    let program = product::build(ready, "timbermq-micro", "release")?;
+    let program = product::build(ready, "timbermq-micro")?;
     let operations = selected(&program, &asked.only)?;
     let tools = tools()?;
     let mut accepted = Accepted::read(root)?;
@@ -132,7 +132,7 @@ fn compare(ready: &Ready, asked: &Asked) -> Result<ExitCode> {
 
 /// Counts a build that can be slowed down, as it is and slowed down: what it is comes to is what is accepted of it.
 fn planted(ready: &Ready, asked: &Asked, rounds: &str) -> Result<ExitCode> {
-    let program = product::build(ready, "timbermq-micro", "verify")?;
+    let program = product::build_check(ready, Check::Program("timbermq-micro"))?;
     let default = || PLANTED.map(str::to_owned).to_vec();
     let only = if asked.only.is_empty() { default() } else { asked.only.clone() };
     let operations = selected(&program, &only)?;

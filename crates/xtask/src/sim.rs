@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::product;
+use crate::product::{self, Check};
 use crate::setup::Ready;
 use crate::workspace::{stdout_of, without_cargo_variables};
 
@@ -18,7 +18,7 @@ pub const LEDGER: &str = "crates/timbermq/docs/results/ledger.jsonl";
 /// # Errors
 /// Fails when the build does.
 pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
-    let binary = product::build(ready, "timbermq-sim", "verify")?;
+    let binary = product::build_check(ready, Check::Program("timbermq-sim"))?;
     let mut command = without_cargo_variables(Command::new(binary));
     command.current_dir(&ready.workspace.root);
     if let Some(at) = args.iter().position(|arg| arg == "--seed") {

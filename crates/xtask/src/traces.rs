@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::models;
-use crate::product;
+use crate::product::{self, Check};
 use crate::setup::Ready;
 use crate::workspace::without_cargo_variables;
 
@@ -15,8 +15,8 @@ use crate::workspace::without_cargo_variables;
 /// # Errors
 /// Fails when a build does.
 pub fn command(ready: &Ready, args: &[OsString]) -> Result<Command> {
-    let sim = product::build(ready, "timbermq-sim", "verify")?;
-    let checker = product::build(ready, "timbermq-model", "release")?;
+    let sim = product::build_check(ready, Check::Program("timbermq-sim"))?;
+    let checker = product::build_check(ready, Check::Program("timbermq-model"))?;
     let mut command = without_cargo_variables(Command::new(checker));
     command.current_dir(&ready.workspace.root).args(["trace", "runs", "--sim"]).arg(sim);
     models::add_tlc(ready, &mut command);
