@@ -2,10 +2,13 @@
 //! choices, and the system's clock, which the engine puts into its messages. Within a simulation the symbols behind both are
 //! ours, and answer from the seed and with virtual time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// State of the generator; 0 until a run begins, and then never.
+/// State of the generator, which answers from the first question on.
 static STATE: AtomicU64 = AtomicU64::new(0);
+/// Whether a run has begun, and with it virtual time. Not to be told from the generator: whoever only looks after runs in
+/// other processes asks for chance as well, and needs a clock that goes.
+static BEGUN: AtomicBool = AtomicBool::new(false);
 /// Whether the system is asked after all: the negative control that must show.
 static LEAK: AtomicU64 = AtomicU64::new(0);
 
@@ -13,6 +16,7 @@ static LEAK: AtomicU64 = AtomicU64::new(0);
 pub fn seed(seed: u64, leak: bool) {
     STATE.store(seed.wrapping_mul(2).wrapping_add(1), Ordering::Relaxed);
     LEAK.store(u64::from(leak), Ordering::Relaxed);
+    BEGUN.store(true, Ordering::Relaxed);
 }
 
 fn next() -> u64 {
@@ -55,15 +59,15 @@ pub struct Timespec {
 #[allow(unsafe_code, reason = "the symbol of the C library is replaced; it has a raw pointer")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: i32, time: *mut Timespec) -> i32 {
-    let answer = if STATE.load(Ordering::Relaxed) == 0 {
-        let id = if clock == 0 { rustix::time::ClockId::Realtime } else { rustix::time::ClockId::Monotonic };
-        let now = rustix::time::clock_gettime(id);
-        Timespec { seconds: now.tv_sec, nanoseconds: now.tv_nsec }
-    } else {
+    let answer = if BEGUN.load(Ordering::Relaxed) {
         let now = crate::world::now_here();
         let epoch = if clock == 0 { crate::world::EPOCH_MS / 1000 } else { 0 };
         let seconds = i64::try_from(epoch + now / 1_000_000_000).unwrap_or(i64::MAX);
         Timespec { seconds, nanoseconds: i64::try_from(now % 1_000_000_000).unwrap_or(0) }
+    } else {
+        let id = if clock == 0 { rustix::time::ClockId::Realtime } else { rustix::time::ClockId::Monotonic };
+        let now = rustix::time::clock_gettime(id);
+        Timespec { seconds: now.tv_sec, nanoseconds: now.tv_nsec }
     };
     // SAFETY: the caller promises that it may be written.
     unsafe { time.write(answer) };
