@@ -53,6 +53,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "peers-s1" | "peers-s2" => peers::sends(&figures),
         "peers-s5" => peers::latency(&figures),
         "peers-s7" => peers::catching_up(&figures),
+        "peers-stock" => peers::by_stock_producer(&figures),
         _ => sends(&figures),
     };
     text.push_str(&circumstances(&figures));
@@ -556,6 +557,20 @@ mod tests {
                     { "name": "absent", "pairs": 0, "windows": [{ "window": 1024, "pairs": 0 }], "reason": "no java\nmore" },
                 ],
             }),
+            "bench-peers-stock" => json!({
+                "scenario": "stock", "durability": "f", "pairs": 3, "message_size": 1024, "stock_producer": "5.5.0",
+                "peers": [
+                    {
+                        "name": "other", "version": "1.2", "durability": "f", "equal_durability": true, "pairs": 3,
+                        "windows": [{
+                            "threads": 64, "pairs": 3, "ratio_median": 2.5, "ratio_min": 2.0, "ratio_max": 3.0, "errors": 1,
+                            "timbermq_errors": 0, "timbermq_msgs_per_s": 5000.0, "msgs_per_s": 2000.0,
+                            "timbermq_mean_us": 1_250.0, "mean_us": 3_500.0, "servers_cpu_us_per_msg": 300.0, "client_cpu_us_per_msg": 90.0,
+                        }],
+                    },
+                    { "name": "absent", "pairs": 0, "windows": [{ "pairs": 0 }], "reason": "no java" },
+                ],
+            }),
             "bench-growth" => json!({
                 "runs_each": 3, "seconds": 3, "warmup_seconds": 2, "superlinear": ["memory <grew>"],
                 "skipped": [{ "what": "connections", "value": 50_000, "why": "too many" }],
@@ -670,6 +685,13 @@ mod tests {
         assert!(page.contains("20 000 a second were not kept in 1 of 5 runs, by the skeleton in 0"));
         assert!(page.contains("| 4.00 | 9.00 | **0.44 (0.40–0.50)** | – + – | 90 + 9 |"), "{page}");
         assert!(page.contains("5000 messages a second. Median of 5 pairs"), "{page}");
+        assert!(
+            page.contains(
+                "| other | 1.2 | *f* | 64 | 5000 | 2000 | **2.50** (2.00–3.00) | 1.25 | 3.50 | – + – | 300 + 90 |"
+            ),
+            "{page}"
+        );
+        assert!(page.contains("The producer's version is 5.5.0. Median of 3 pairs"), "{page}");
         assert!(
             page.contains("in 0 of 5 runs, the peer in 2") && page.contains("* absent was not measured: no java.\n")
         );

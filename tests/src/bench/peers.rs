@@ -12,6 +12,7 @@ mod rocketmq;
 mod rocketmq_rust;
 mod row;
 mod servers;
+mod stock_producer;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,7 +61,8 @@ pub struct Args {
     #[arg(long, env = "TIMBERMQ_CACHE")]
     cache: PathBuf,
     /// S1: our acknowledgements wait for a majority's disks; S2: for a majority's page cache, beside peers that do no more;
-    /// S5: latency at a fixed rate, beside peers that sync as we do; S7: a backlog is read, and what that does to a producer.
+    /// S5: latency at a fixed rate, beside peers that sync as we do; S7: a backlog is read, and what that does to a producer;
+    /// stock: as S1, by the producer that Apache RocketMQ is measured with by its own people, beside its configurations.
     #[arg(long, value_enum, default_value_t = Scenario::S1)]
     scenario: Scenario,
     /// These peers alone, by name or the beginning of names.
@@ -72,9 +74,12 @@ pub struct Args {
     /// Seconds measured in a run.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// Unconfirmed messages; the ratio of the largest window is a peer's.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1024])]
+    /// Unconfirmed messages; 1, 64 and 1024 unless given. The ratio of the largest window is a peer's.
+    #[arg(long, value_delimiter = ',')]
     windows: Vec<usize>,
+    /// Stock: threads, each of which sends and waits; 1 and 64 unless given. The ratio of the most is a peer's.
+    #[arg(long, value_delimiter = ',')]
+    threads: Vec<usize>,
     /// S5 and S7: messages a second; 5000 and 2000 unless given.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: Option<u64>,
@@ -98,6 +103,7 @@ enum Scenario {
     S2,
     S5,
     S7,
+    Stock,
 }
 
 impl Scenario {
@@ -107,12 +113,13 @@ impl Scenario {
             Self::S2 => "s2",
             Self::S5 => "s5",
             Self::S7 => "s7",
+            Self::Stock => "stock",
         }
     }
 
     fn durability(self) -> Durability {
         match self {
-            Self::S1 | Self::S5 | Self::S7 => Durability::Synced,
+            Self::S1 | Self::S5 | Self::S7 | Self::Stock => Durability::Synced,
             Self::S2 => Durability::Memory,
         }
     }
@@ -126,20 +133,21 @@ impl Scenario {
     }
 
     /// S2 leaves out whom it cannot be fair to, who syncs; S5 those who do not, whose latency is another thing's; S7 those
-    /// without a reader.
+    /// without a reader; the stock producer speaks one protocol.
     fn includes(self, peer: &Peer) -> bool {
         match self {
             Self::S1 => true,
             Self::S2 => peer.durability != Durability::Synced,
             Self::S5 => peer.durability == Durability::Synced,
             Self::S7 => peer.reader.is_some(),
+            Self::Stock => peer.name.starts_with("rocketmq-"),
         }
     }
 
     /// Queues, or partitions, of the topic.
     fn queues(self) -> u32 {
         match self {
-            Self::S1 | Self::S2 | Self::S5 => 1,
+            Self::S1 | Self::S2 | Self::S5 | Self::Stock => 1,
             Self::S7 => reading::QUEUES,
         }
     }
@@ -152,6 +160,8 @@ enum Flow {
     Window(usize),
     /// So many are due in a second, whatever becomes of those before; latency counts from then.
     Rate(u64),
+    /// So many threads of the stock producer send and wait.
+    Threads(usize),
 }
 
 impl Flow {
@@ -160,6 +170,7 @@ impl Flow {
         match self {
             Self::Window(window) => format!("{window} in flight"),
             Self::Rate(rate) => format!("{rate}/s"),
+            Self::Threads(threads) => format!("{threads} threads"),
         }
     }
 }
@@ -167,9 +178,14 @@ impl Flow {
 impl Args {
     /// The runs of a pair's two.
     fn flows(&self) -> Vec<Flow> {
+        let each = |given: &[usize], usual: &[usize], flow: fn(usize) -> Flow| {
+            let numbers = if given.is_empty() { usual } else { given };
+            numbers.iter().map(|number| flow(*number)).collect()
+        };
         match self.scenario {
-            Scenario::S1 | Scenario::S2 => self.windows.iter().map(|window| Flow::Window(*window)).collect(),
+            Scenario::S1 | Scenario::S2 => each(&self.windows, &[1, 64, 1024], Flow::Window),
             Scenario::S5 | Scenario::S7 => vec![Flow::Rate(self.rate())],
+            Scenario::Stock => each(&self.threads, &[1, 64], Flow::Threads),
         }
     }
 
@@ -290,12 +306,15 @@ impl Load {
         time: Duration,
         dir: &Path,
     ) -> Result<Value> {
-        match self {
-            Self::Own { namesrv } => {
+        match (self, flow) {
+            (Self::Own { namesrv }, Flow::Threads(threads)) => {
+                stock_producer::run(ground, namesrv, servers, threads, time, dir)
+            }
+            (Self::Own { namesrv }, _) => {
                 let mut load = load(&ground.bench, namesrv, TOPIC, servers);
                 own_load(load.arg("--dir").arg(dir), ground, flow, warmup, time)
             }
-            Self::Official(program) => program.run(servers, flow, warmup, time, ground.size, dir),
+            (Self::Official(program), _) => program.run(servers, flow, warmup, time, ground.size, dir),
         }
     }
 }
@@ -306,6 +325,7 @@ fn own_load(load: &mut Command, ground: &Ground, flow: Flow, warmup: Duration, t
     match flow {
         Flow::Window(window) => paced(load, &Pace { window, connections, size, warmup, time }, RUN_SLACK),
         Flow::Rate(rate) => rated(load, &Rated { rate, connections, size, warmup, time }, RUN_SLACK),
+        Flow::Threads(_) => bail!("our own load has no threads that wait"),
     }
 }
 
@@ -314,6 +334,10 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     interrupt::watch()?;
     let scene = Scene::begin(binary, &args.common)?;
     let ground = Ground::new(args);
+    let stock_producer = match args.scenario {
+        Scenario::Stock => Some(stock_producer::install(&ground).context("the stock producer cannot be installed")?),
+        _ => None,
+    };
     if args.scenario == Scenario::S7 {
         return reading::main(binary, args, scene, &ground, &chosen);
     }
@@ -334,6 +358,7 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
     product.stop()?;
     let rate = (args.scenario == Scenario::S5).then(|| args.rate());
     let pace = rate.map_or_else(|| "max-rate".to_owned(), |rate| format!("rate-{rate}"));
+    let warmup = if stock_producer.is_some() { stock_producer::WARMUP } else { WARMUP };
     scene.end(json!({
         "scenario": args.scenario.name(),
         "workload": format!("{pace}-1-topic-1-partition-1p-{}b", args.size),
@@ -341,11 +366,12 @@ pub(super) fn main(binary: &Path, args: &Args) -> Result<bool> {
         "durability": args.scenario.durability().letter(),
         "pairs": args.pairs,
         "seconds": args.seconds,
-        "warmup_seconds": WARMUP.as_secs(),
+        "warmup_seconds": warmup.as_secs(),
         "fill_seconds": FILL.as_secs(),
-        "connections": 1,
+        "connections": stock_producer.is_none().then_some(1),
         "message_size": args.size,
         "settings": settings,
+        "stock_producer": stock_producer,
         "peers": outcomes.iter().map(|(_, row)| row).collect::<Vec<_>>(),
         "runs": outcomes.iter().flat_map(|(outcome, _)| outcome.runs()).collect::<Vec<_>>(),
     }));
@@ -394,7 +420,8 @@ fn beside(
                     eprintln!("{}: pair {number} of {}, {}", peer.name, args.pairs, flow.told());
                     let time = Duration::from_secs(args.seconds.into());
                     interrupt::check()?;
-                    let ours = own_load(&mut product.load(&ground.bench, TOPIC, dir)?, ground, flow, WARMUP, time)?;
+                    let mut load = Load::Own { namesrv: product.namesrv() };
+                    let ours = load.measure(&product.pids()?, ground, flow, WARMUP, time, dir)?;
                     std::thread::sleep(SETTLE);
                     let theirs = enough_disk(dir).and_then(|()| running.measure(ground, flow, WARMUP, time, dir));
                     std::thread::sleep(SETTLE);
@@ -472,5 +499,16 @@ mod tests {
         let flows = |args: &[&str]| Cli::parse_from([&["peers", "--cache", "/c"], args].concat()).args.flows();
         assert_eq!(flows(&["--scenario", "s5", "--rate", "700"]), [Flow::Rate(700)]);
         assert_eq!(flows(&["--windows", "1,64"]), [Flow::Window(1), Flow::Window(64)]);
+        assert_eq!(flows(&["--windows", "7"]), [Flow::Window(7)]);
+        assert_eq!(flows(&["--scenario", "s2"]), [1, 64, 1024].map(Flow::Window));
+    }
+
+    #[test]
+    fn the_stock_producer_is_for_those_who_speak_its_protocol() {
+        let names = names(&["--scenario", "stock"]).unwrap();
+        assert!(names.contains(&"rocketmq-controller-sync") && names.iter().all(|name| name.starts_with("rocketmq-")));
+        let flows = |args: &[&str]| Cli::parse_from([&["peers", "--cache", "/c"], args].concat()).args.flows();
+        assert_eq!(flows(&["--scenario", "stock"]), [Flow::Threads(1), Flow::Threads(64)]);
+        assert_eq!(flows(&["--scenario", "stock", "--threads", "8"]), [Flow::Threads(8)]);
     }
 }

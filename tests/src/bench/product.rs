@@ -85,13 +85,21 @@ impl Product {
         self.cluster.namesrv()
     }
 
+    /// Processes of its replicas, all of which run.
+    ///
+    /// # Errors
+    /// A replica has ended.
+    pub(super) fn pids(&mut self) -> Result<Vec<u32>> {
+        self.cluster.ensure_alive()?;
+        Ok(self.cluster.pids())
+    }
+
     /// A load on a topic of it, with its costs.
     ///
     /// # Errors
     /// A replica has ended.
     pub(super) fn load(&mut self, bench: &Path, topic: &str, dir: &Path) -> Result<Command> {
-        self.cluster.ensure_alive()?;
-        let mut load = load(bench, &self.cluster.namesrv(), topic, &self.cluster.pids());
+        let mut load = load(bench, &self.cluster.namesrv(), topic, &self.pids()?);
         load.arg("--dir").arg(dir);
         Ok(load)
     }

@@ -52,7 +52,8 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
         "s12" => indexed::drawing(&figures),
-        "peers-s1" | "peers-s2" => beside_peers(&figures),
+        "peers-s1" | "peers-s2" => beside_peers(&figures, "window", "in flight"),
+        "peers-stock" => beside_peers(&figures, "threads", "threads"),
         "peers-s5" => latency_beside_peers(&figures),
         "peers-s7" => catching_up_beside_peers(&figures),
         "growth" => growth(&figures),
@@ -245,19 +246,20 @@ fn takeovers(figures: &Value) -> String {
     bars.draw()
 }
 
-fn beside_peers(figures: &Value) -> String {
+/// For each number of messages in flight or of threads, which stands under `key`.
+fn beside_peers(figures: &Value, key: &str, unit: &str) -> String {
     let mut windows: Vec<u64> = Vec::new();
     for row in array(&figures["peers"]).flat_map(|peer| array(&peer["windows"])) {
-        windows.extend(row["window"].as_u64().filter(|window| !windows.contains(window)));
+        windows.extend(row[key].as_u64().filter(|window| !windows.contains(window)));
     }
-    // Of the peers that were measured with this many in flight.
+    // Of the peers that were measured with this many.
     let of = |window: u64, bars: &dyn Fn(&Value) -> Vec<Option<Range>>| {
-        of_peers(figures, &|row| row["window"] == window && row["pairs"] != 0, bars)
+        of_peers(figures, &|row| row[key] == window && row["pairs"] != 0, bars)
     };
     let mut plots: Vec<Bars> = windows
         .iter()
         .map(|window| Bars {
-            title: format!("{OURS} ÷ the other, {window} in flight"),
+            title: format!("{OURS} ÷ the other, {window} {unit}"),
             axis: "ratio of messages a second; dashed: even",
             series: vec![OURS.to_owned()],
             groups: of(*window, &|row| vec![ratio(row, "ratio")]),
@@ -272,7 +274,7 @@ fn beside_peers(figures: &Value) -> String {
             ("Memory of all nodes", "MB", "rss_mb"),
         ];
         plots.extend(shown.map(|(title, axis, name)| Bars {
-            title: format!("{title}, {largest} in flight"),
+            title: format!("{title}, {largest} {unit}"),
             axis,
             series: pair(),
             groups: of(*largest, &|row| both(row, name, 1.0)),

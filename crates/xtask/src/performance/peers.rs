@@ -54,6 +54,48 @@ pub(super) fn sends(figures: &Value) -> String {
     text
 }
 
+pub(super) fn by_stock_producer(figures: &Value) -> String {
+    let mut text =
+        "| peer | version | its durability | threads | messages a second: TimberMQ | peer | TimberMQ ÷ peer | mean time of a send, ms: \
+                    TimberMQ | peer | CPU a message, µs, servers + producer: TimberMQ | peer |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    let mut absent = String::new();
+    for peer in array(&figures["peers"]) {
+        let equal = if peer["equal_durability"] == true { "" } else { " (not equal)" };
+        for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
+            let [ours, theirs] = ["timbermq_", ""].map(|whose| cpu(row, whose));
+            let _ = writeln!(
+                text,
+                "| {} | {} | *{}*{equal} | {} | {} | {} | {} | {} | {} | {ours} | {theirs} |",
+                peer["name"].as_str().unwrap_or("?"),
+                peer["version"].as_str().unwrap_or("?"),
+                peer["durability"].as_str().unwrap_or("?"),
+                row["threads"],
+                spread(row, "timbermq_msgs_per_s", 1.0, 0),
+                spread(row, "msgs_per_s", 1.0, 0),
+                ratio(row, "ratio"),
+                spread(row, "timbermq_mean_us", 1e3, 2),
+                spread(row, "mean_us", 1e3, 2),
+            );
+        }
+        absent.push_str(&incomplete(peer));
+    }
+    let (errors, of_peers) = errors_of_both(figures);
+    let _ = writeln!(
+        text,
+        "\nThe producer's version is {}. Median of {}, smallest and largest in parentheses; {} bytes a body. {errors} errors of TimberMQ, \
+         {of_peers} of the others.",
+        figures["stock_producer"].as_str().unwrap_or("?"),
+        pairs(figures),
+        figures["message_size"],
+    );
+    if !absent.is_empty() {
+        let _ = write!(text, "\n{absent}");
+    }
+    text
+}
+
 pub(super) fn latency(figures: &Value) -> String {
     let mut text = "| peer | version | p50, ms: TimberMQ | peer | p99, ms: TimberMQ | peer | p99, TimberMQ ÷ peer | \
                     CPU a message, µs, servers + client: TimberMQ | peer |\n|---|---|---|---|---|---|---|---|---|\n"

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use timbermq_bench::usage::{self, Snapshot, Usage, Watched};
 
@@ -70,6 +70,7 @@ impl Program {
         let (window, rate) = match flow {
             Flow::Window(window) => (window, 0),
             Flow::Rate(rate) => (RATED_MAX, rate),
+            Flow::Threads(_) => bail!("an official client has no threads of the stock producer"),
         };
         writeln!(stdin, "{window} {} {} {rate}", warmup.as_millis(), time.as_millis())?;
         stdin.flush()?;
@@ -134,6 +135,7 @@ fn figures(told: &Value, usage: &Usage, flow: Flow, size: usize, time: Duration)
     let (window, rate) = match flow {
         Flow::Window(window) => (Some(window), None),
         Flow::Rate(rate) => (None, Some(rate)),
+        Flow::Threads(_) => (None, None),
     };
     Ok(json!({
         "messageSize": size,

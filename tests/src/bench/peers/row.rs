@@ -31,6 +31,7 @@ impl Outcome {
             match pair.flow {
                 Flow::Window(window) => run["window"] = window.into(),
                 Flow::Rate(rate) => run["rate"] = rate.into(),
+                Flow::Threads(threads) => run["threads"] = threads.into(),
             }
             run
         };
@@ -38,14 +39,16 @@ impl Outcome {
     }
 }
 
-/// The row of a peer. Its own ratios are those of the largest window, or of the rate; the others are inside.
+/// The row of a peer. Its own ratios are those of the largest window, of the rate or of the most threads; the others are
+/// inside.
 pub(super) fn row(outcome: &Outcome, ours: Durability, flows: &[Flow]) -> Value {
     let Outcome { peer, version, pairs, reason } = outcome;
     let rows: Vec<Value> = flows.iter().map(|flow| of_flow(*flow, pairs)).collect();
-    let largest = rows.iter().max_by_key(|row| row["window"].as_u64()).unwrap_or(&Value::Null);
+    let largest =
+        rows.iter().max_by_key(|row| (row["window"].as_u64(), row["threads"].as_u64())).unwrap_or(&Value::Null);
     let mut told = identity(peer, version.as_deref(), ours, largest);
     told["reason"] = reason.clone().into();
-    for name in ["window", "rate", "p99_ratio_median", "p99_ratio_min", "p99_ratio_max"] {
+    for name in ["window", "rate", "threads", "p99_ratio_median", "p99_ratio_min", "p99_ratio_max"] {
         if !largest[name].is_null() {
             told[name] = largest[name].clone();
         }
@@ -83,6 +86,9 @@ fn of_flow(flow: Flow, pairs: &[Pair]) -> Value {
         Flow::Window(window) => {
             row.insert("window".into(), window.into());
         }
+        Flow::Threads(threads) => {
+            row.insert("threads".into(), threads.into());
+        }
         Flow::Rate(rate) => {
             let (ours, theirs) = (|pair: &Pair| is_kept(&pair.product, rate), |pair: &Pair| is_kept(&pair.peer, rate));
             let kept: Vec<&&Pair> = pairs.iter().filter(|pair| ours(pair) && theirs(pair)).collect();
@@ -98,11 +104,12 @@ fn of_flow(flow: Flow, pairs: &[Pair]) -> Value {
         }
     }
     type Figure = (&'static str, f64, fn(&Value) -> Option<f64>);
-    let figures: [Figure; 8] = [
+    let figures: [Figure; 9] = [
         ("msgs_per_s", 1.0, |run| run["publishRate"].as_f64()),
         ("servers_cpu_us_per_msg", 100.0, |run| run["cpuMicrosPerMessage"]["servers"].as_f64()),
         ("client_cpu_us_per_msg", 100.0, |run| run["cpuMicrosPerMessage"]["client"].as_f64()),
         ("rss_mb", 1.0, rss_mb),
+        ("mean_us", 1.0, |run| Some(run["publishLatencyAvg"].as_f64()? * 1e3)),
         ("p50_us", 1.0, |run| Some(run["publishLatency50pct"].as_f64()? * 1e3)),
         ("p99_us", 1.0, |run| Some(run["publishLatency99pct"].as_f64()? * 1e3)),
         ("bytes_written_per_byte", 100.0, |run| run["bytesWrittenPerByte"].as_f64()),
@@ -151,9 +158,13 @@ pub(super) fn told(row: &Value) -> String {
             lines.push(at_rate(window));
             continue;
         }
+        let (number_of, what) = match window["threads"].as_u64() {
+            Some(_) => ("threads", "threads"),
+            None => ("window", "in flight"),
+        };
         lines.push(format!(
-            "{:>5} in flight: TimberMQ {} / {} msg/s = {} ({}–{}); CPU µs a message, servers + client: {} + {} / {} + {}; {} errors",
-            window["window"],
+            "{:>5} {what}: TimberMQ {} / {} msg/s = {} ({}–{}); CPU µs a message, servers + client: {} + {} / {} + {}; {} errors",
+            window[number_of],
             number(window, "timbermq_msgs_per_s"),
             number(window, "msgs_per_s"),
             number(window, "ratio_median"),
