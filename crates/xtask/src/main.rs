@@ -57,7 +57,7 @@ const TASKS: &[Task] = &[
         usage: "ci [--quick | --only STEP...] [--minutes N] [--record] [--list]",
         details: "  --quick      leave out the steps that run whole clusters\n  \
                   --only STEP  run this step alone; may be repeated\n  \
-                  --minutes N  what the whole run is meant to take at most; 65 unless told\n  \
+                  --minutes N  what the whole run is meant to take at most; 55 unless told\n  \
                   --record     write the figures of the steps into the documentation\n  \
                   --list       name the steps\n\n\
                   Stops at the first step that fails. Searches get shorter on a machine too slow for them. The last line sums up all tests: N passed, N failed.",
