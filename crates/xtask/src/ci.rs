@@ -19,7 +19,7 @@ use crate::setup::{self, Ready};
 const LOOM_PREEMPTIONS_MAX: &str = "3";
 
 /// What a whole run is meant to take at most, unless something else is asked for.
-pub const MINUTES_DEFAULT: u64 = 55;
+const MINUTES_DEFAULT: u64 = 55;
 
 struct Step {
     name: &'static str,

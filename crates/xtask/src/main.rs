@@ -60,7 +60,8 @@ const TASKS: &[Task] = &[
                   --minutes N  what the whole run is meant to take at most; 55 unless told\n  \
                   --record     write the figures of the steps into the documentation\n  \
                   --list       name the steps\n\n\
-                  Stops at the first step that fails. Searches get shorter on a machine too slow for them. The last line sums up all tests: N passed, N failed.",
+                  Stops at the first step that fails. Searches get shorter on a machine too slow for them.\n\
+                  The last line sums up all tests: N passed, N failed.",
         run: run_ci,
     },
     Task {

@@ -109,18 +109,12 @@ pub enum Check {
 /// # Errors
 /// Fails when cargo does, or there is no such program.
 pub fn build_check(ready: &Ready, check: Check) -> Result<PathBuf> {
-    let mut command = ready.cargo();
-    command.args(["build", "--profile", VERIFY, "--workspace"]);
-    let name = match check {
-        Check::Program(name) => {
-            command.args(["--bin", name]);
-            name
-        }
-        Check::Example(name) => {
-            command.args(["--example", name]);
-            name
-        }
+    let (kind, name) = match check {
+        Check::Program(name) => ("--bin", name),
+        Check::Example(name) => ("--example", name),
     };
+    let mut command = ready.cargo();
+    command.args(["build", "--profile", VERIFY, "--workspace", kind, name]);
     built(command, name)
 }
 

@@ -54,7 +54,7 @@ pub fn export_lines(ready: &Ready) -> String {
     let mut lines: String =
         variables.map(|(name, value)| format!("export {name}={}\n", quoted(&value.to_string_lossy()))).collect();
     let built = |profile: &str| quoted(&ready.workspace.target_dir().join(profile).to_string_lossy());
-    lines.push_str(&format!("export PATH={}:{}:\"$PATH\"\n", built(product::DIST), built("release")));
+    lines.push_str(&format!("export PATH={}:{}:\"$PATH\"\n", built(product::DIST), built(product::VERIFY)));
     lines
 }
 

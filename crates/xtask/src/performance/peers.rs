@@ -14,28 +14,10 @@ pub(super) fn sends(figures: &Value) -> String {
                     CPU a message, µs, servers + client: TimberMQ | peer | memory of all nodes, MB: TimberMQ | peer |\n\
                     |---|---|---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
-    let mut absent = String::new();
-    for peer in array(&figures["peers"]) {
-        let name = peer["name"].as_str().unwrap_or("?");
-        let equal = if peer["equal_durability"] == true { "" } else { " (not equal)" };
-        for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
-            let _ = writeln!(
-                text,
-                "| {name} | {} | *{}*{equal} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                peer["version"].as_str().unwrap_or("?"),
-                peer["durability"].as_str().unwrap_or("?"),
-                row["window"],
-                spread(row, "timbermq_msgs_per_s", 1.0, 0),
-                spread(row, "msgs_per_s", 1.0, 0),
-                ratio(row, "ratio"),
-                cpu(row, "timbermq_"),
-                cpu(row, ""),
-                number(&row["timbermq_rss_mb"]),
-                number(&row["rss_mb"]),
-            );
-        }
-        absent.push_str(&incomplete(peer));
-    }
+    let absent = rates(figures, "window", &mut text, |row| {
+        let memory = |name: &str| number(&row[name]);
+        format!("{} | {} | {} | {}", cpu(row, "timbermq_"), cpu(row, ""), memory("timbermq_rss_mb"), memory("rss_mb"))
+    });
     let (errors, of_peers) = errors_of_both(figures);
     let _ = writeln!(
         text,
@@ -54,33 +36,40 @@ pub(super) fn sends(figures: &Value) -> String {
     text
 }
 
+/// Adds a row for each peer and number of messages in flight or of threads, which stands under `key`: who it is, the rates and
+/// their ratio, then the `rest`. Returns lines on the peers that have no figures, or fewer than were asked for.
+fn rates(figures: &Value, key: &str, text: &mut String, rest: impl Fn(&Value) -> String) -> String {
+    for peer in array(&figures["peers"]) {
+        let told = |name: &str| peer[name].as_str().unwrap_or("?");
+        let equal = if peer["equal_durability"] == true { "" } else { " (not equal)" };
+        for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
+            let _ = writeln!(
+                text,
+                "| {} | {} | *{}*{equal} | {} | {} | {} | {} | {} |",
+                told("name"),
+                told("version"),
+                told("durability"),
+                row[key],
+                spread(row, "timbermq_msgs_per_s", 1.0, 0),
+                spread(row, "msgs_per_s", 1.0, 0),
+                ratio(row, "ratio"),
+                rest(row),
+            );
+        }
+    }
+    array(&figures["peers"]).map(incomplete).collect()
+}
+
 pub(super) fn by_stock_producer(figures: &Value) -> String {
     let mut text =
         "| peer | version | its durability | threads | messages a second: TimberMQ | peer | TimberMQ ÷ peer | mean time of a send, ms: \
                     TimberMQ | peer | CPU a message, µs, servers + producer: TimberMQ | peer |\n\
                     |---|---|---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
-    let mut absent = String::new();
-    for peer in array(&figures["peers"]) {
-        let equal = if peer["equal_durability"] == true { "" } else { " (not equal)" };
-        for row in array(&peer["windows"]).filter(|row| row["pairs"] != 0) {
-            let [ours, theirs] = ["timbermq_", ""].map(|whose| cpu(row, whose));
-            let _ = writeln!(
-                text,
-                "| {} | {} | *{}*{equal} | {} | {} | {} | {} | {} | {} | {ours} | {theirs} |",
-                peer["name"].as_str().unwrap_or("?"),
-                peer["version"].as_str().unwrap_or("?"),
-                peer["durability"].as_str().unwrap_or("?"),
-                row["threads"],
-                spread(row, "timbermq_msgs_per_s", 1.0, 0),
-                spread(row, "msgs_per_s", 1.0, 0),
-                ratio(row, "ratio"),
-                spread(row, "timbermq_mean_us", 1e3, 2),
-                spread(row, "mean_us", 1e3, 2),
-            );
-        }
-        absent.push_str(&incomplete(peer));
-    }
+    let absent = rates(figures, "threads", &mut text, |row| {
+        let mean = |name: &str| spread(row, name, 1e3, 2);
+        format!("{} | {} | {} | {}", mean("timbermq_mean_us"), mean("mean_us"), cpu(row, "timbermq_"), cpu(row, ""))
+    });
     let (errors, of_peers) = errors_of_both(figures);
     let _ = writeln!(
         text,

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use timbermq_bench::usage::{self, Snapshot, Usage, Watched};
 
 use super::{Flow, RUN_SLACK};
@@ -127,17 +127,12 @@ fn figures(told: &Value, usage: &Usage, flow: Flow, size: usize, time: Duration)
     let messages = count("messages")? as f64;
     ensure!(messages > 0.0, "nothing was acknowledged: {told}");
     let ms = |name: &str| count(name).map(|us| us as f64 / 1e3);
-    let per_message = |us: Option<f64>| us.map(|us| us / messages);
-    let mut errors = Map::new();
-    if count("errors")? > 0 {
-        errors.insert("NOT_CONFIRMED".into(), count("errors")?.into());
-    }
     let (window, rate) = match flow {
         Flow::Window(window) => (Some(window), None),
         Flow::Rate(rate) => (None, Some(rate)),
         Flow::Threads(_) => (None, None),
     };
-    Ok(json!({
+    let mut figures = json!({
         "messageSize": size,
         "window": window,
         "producerRate": rate,
@@ -148,19 +143,28 @@ fn figures(told: &Value, usage: &Usage, flow: Flow, size: usize, time: Duration)
         "publishLatency50pct": ms("p50Us")?,
         "publishLatency99pct": ms("p99Us")?,
         "publishLatencyMax": ms("maxUs")?,
-        "errors": errors,
         "warmupErrors": count("warmupErrors")?,
-        "cpuMicrosPerMessage": {
-            "servers": per_message(usage.servers_cpu_us),
-            "client": per_message(usage.client_cpu_us),
-            "total": per_message(usage.servers_cpu_us.zip(usage.client_cpu_us).map(|(servers, client)| servers + client)),
-        },
-        "bytesWrittenPerByte": usage.disk_bytes_written.map(|bytes| bytes / messages / size.max(1) as f64),
-        "rssMB": { "servers": usage.servers_rss_mb, "client": usage.client_rss_mb },
-        "load": usage::load(),
-        "othersCores": usage.others_cores,
-        "stealPercent": usage.steal_percent,
-    }))
+    });
+    put_costs(&mut figures, messages, count("errors")?, size, usage);
+    Ok(figures)
+}
+
+/// Adds to the figures of a run what it failed in and what it cost: `errors` sends were not confirmed, `messages` of `size`
+/// bytes were.
+#[allow(clippy::cast_precision_loss)] // bytes of a body
+pub(super) fn put_costs(figures: &mut Value, messages: f64, errors: u64, size: usize, usage: &Usage) {
+    let per_message = |us: Option<f64>| us.map(|us| us / messages);
+    figures["errors"] = if errors > 0 { json!({ "NOT_CONFIRMED": errors }) } else { json!({}) };
+    figures["cpuMicrosPerMessage"] = json!({
+        "servers": per_message(usage.servers_cpu_us),
+        "client": per_message(usage.client_cpu_us),
+        "total": per_message(usage.servers_cpu_us.zip(usage.client_cpu_us).map(|(servers, client)| servers + client)),
+    });
+    figures["bytesWrittenPerByte"] = usage.disk_bytes_written.map(|bytes| bytes / messages / size.max(1) as f64).into();
+    figures["rssMB"] = json!({ "servers": usage.servers_rss_mb, "client": usage.client_rss_mb });
+    figures["load"] = usage::load().into();
+    figures["othersCores"] = usage.others_cores.into();
+    figures["stealPercent"] = usage.steal_percent.into();
 }
 
 /// The same of everything that was read once.

@@ -11,10 +11,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Map, Value, json};
-use timbermq_bench::usage::{self, Snapshot, Usage, Watched};
+use serde_json::{Value, json};
+use timbermq_bench::usage::{Snapshot, Usage, Watched};
 
 use super::kafka::version_in;
+use super::program::put_costs;
 use super::{Ground, TOPIC};
 use crate::cluster::tail;
 
@@ -149,12 +150,7 @@ fn figures(
     let rate = mean(|report| report.per_s);
     ensure!(rate > 0.0, "nothing was acknowledged: {last:?}");
     let messages = rate * elapsed.as_secs_f64();
-    let per_message = |us: Option<f64>| us.map(|us| us / messages);
-    let mut errors = Map::new();
-    if last.failed > first.failed {
-        errors.insert("NOT_CONFIRMED".into(), (last.failed - first.failed).into());
-    }
-    Ok(json!({
+    let mut figures = json!({
         "messageSize": size,
         "threads": threads,
         "testDurationSeconds": elapsed.as_secs_f64(),
@@ -162,19 +158,10 @@ fn figures(
         "publishRate": rate,
         "publishLatencyAvg": mean(|report| report.mean_ms),
         "publishLatencyMax": last.max_ms,
-        "errors": errors,
         "warmupErrors": first.failed,
-        "cpuMicrosPerMessage": {
-            "servers": per_message(usage.servers_cpu_us),
-            "client": per_message(usage.client_cpu_us),
-            "total": per_message(usage.servers_cpu_us.zip(usage.client_cpu_us).map(|(servers, client)| servers + client)),
-        },
-        "bytesWrittenPerByte": usage.disk_bytes_written.map(|bytes| bytes / messages / size.max(1) as f64),
-        "rssMB": { "servers": usage.servers_rss_mb, "client": usage.client_rss_mb },
-        "load": usage::load(),
-        "othersCores": usage.others_cores,
-        "stealPercent": usage.steal_percent,
-    }))
+    });
+    put_costs(&mut figures, messages, last.failed.saturating_sub(first.failed), size, usage);
+    Ok(figures)
 }
 
 #[cfg(test)]
