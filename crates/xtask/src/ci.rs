@@ -51,15 +51,15 @@ impl Allowance {
         Self { limit: Duration::from_secs(limit_minutes * 60), share: share.clamp(Self::SHARE_MIN, 1.0) }
     }
 
-    /// What is left of so many seconds of a search.
-    fn seconds(self, usual: u32) -> u32 {
+    /// What is left of so many, seconds or whatever else a search is measured by.
+    fn part(self, usual: u32) -> u32 {
         // A share is at most 1.
         (f64::from(usual) * self.share).ceil() as u32
     }
 
     /// The same in minutes, as an argument.
     fn minutes(self, usual: u32) -> String {
-        format!("{:.2}", f64::from(self.seconds(usual * 60)) / 60.0)
+        format!("{:.2}", f64::from(self.part(usual * 60)) / 60.0)
     }
 }
 
@@ -157,7 +157,7 @@ const STEPS: &[Step] = &[
         limit_minutes: 20,
         black_box: false,
         run: |ready, time| {
-            let seconds = time.seconds(40).to_string();
+            let seconds = time.part(40).to_string();
             own(ready, &["models", "--deep-seconds", &seconds, "--json"], time.limit)
         },
     },
@@ -168,7 +168,9 @@ const STEPS: &[Step] = &[
         limit_minutes: 20,
         black_box: false,
         run: |ready, time| {
-            own(ready, &["traces", "--seeds", "1000", "--minutes", &time.minutes(3), "--json"], time.limit)
+            // What TLC checks is drawn from all seeds, evenly: in less time there are to be fewer, or it gets none.
+            let (seeds, minutes) = (time.part(600).to_string(), time.minutes(3));
+            own(ready, &["traces", "--seeds", &seeds, "--minutes", &minutes, "--json"], time.limit)
         },
     },
     Step {
@@ -509,7 +511,7 @@ fn corpora(ready: &Ready, time: Allowance) -> Result<Outcome> {
 /// A search may come upon something any time, and what it finds is seldom the fault of the change at hand. So a finding is
 /// shown, and kept where the task says; what must pass is the step before, which has everything that was found before.
 fn fuzz(ready: &Ready, time: Allowance) -> Result<Outcome> {
-    Ok(match own(ready, &["fuzz", "--seconds", &time.seconds(20).to_string(), "--json"], time.limit)? {
+    Ok(match own(ready, &["fuzz", "--seconds", &time.part(20).to_string(), "--json"], time.limit)? {
         Outcome::Ran { success: false, .. } => Outcome::Skipped("it found an input that fails: see above"),
         outcome => outcome,
     })
@@ -544,7 +546,7 @@ fn jepsen(ready: &Ready, time: Allowance) -> Result<Outcome> {
     if !watch(&mut command(&["sandbox"])?, time.limit)?.status.success() {
         return Ok(Outcome::Skipped("no sandbox can be made on this machine"));
     }
-    let budget = format!("{}s", time.seconds(240));
+    let budget = format!("{}s", time.part(240));
     let suite = ["suite", "--budget", &budget, "--time", "15", "--seed", "2", "--json"];
     let finished = watch(&mut command(&suite)?, time.limit)?;
     // A fault that had nothing to hit on this machine at this speed is no verdict in either direction.
@@ -604,7 +606,7 @@ mod tests {
         assert_eq!(share(10, 1_000), "2.00");
         assert_eq!(share(0, 0), "2.00");
         let time = Allowance::new(1, Duration::from_secs(999), 1_000);
-        assert_eq!((time.seconds(20), time.limit), (20, Duration::from_secs(60)));
+        assert_eq!((time.part(20), time.limit), (20, Duration::from_secs(60)));
     }
 
     #[test]
