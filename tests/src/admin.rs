@@ -147,11 +147,15 @@ impl Admin {
         self.run(self.client.put_topic(name, topic, &settings))?;
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            match self.run(self.client.refresh_route(topic)) {
-                Ok(_) => return Ok(()),
+            // Followers may have told of the topic before its leader did: it can be written then, and not read.
+            let readable = self.run(self.client.refresh_route(topic)).and_then(|_| self.queues(topic));
+            match readable {
+                Ok(queues) if !queues.is_empty() => return Ok(()),
+                Ok(_) => ensure!(Instant::now() < deadline, "{topic} is not known as its leader's"),
                 Err(error) if Instant::now() > deadline => return Err(error.context(format!("the route of {topic}"))),
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                Err(_) => {}
             }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
