@@ -1,7 +1,7 @@
 //! From commands to entries: what arrives while earlier entries are on their way becomes the next one.
 
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,7 +16,7 @@ use timbermq_machine::batch::BatchBuilder;
 use timbermq_machine::{CommandKind, Proposal, Reply, View};
 use timbermq_sync::Budget;
 use timbermq_types::{Mono, NodeId, Term, UnixMillis};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::buffers::Buffers;
 use crate::peer::suspicion::Raft;
@@ -24,7 +24,9 @@ use crate::race::{Either, race};
 use crate::raft::{Batch, Group};
 use crate::role::Role;
 
-/// Commands waiting to be gathered.
+/// Commands waiting on the callers' runtime.
+const OUTBOX_MAX: usize = 16 * 1024;
+/// Deliveries waiting to be gathered: of all commands that arrived together, or of one.
 const QUEUE_MAX: usize = 16 * 1024;
 /// Entries whose outcomes wait to be handed out on the callers' runtime.
 const ANSWERED_MAX: usize = 64;
@@ -155,12 +157,66 @@ fn hand_out(answered: Answered) {
     }
 }
 
+/// Where commands become proposals: on the engine's thread.
+#[derive(Clone)]
+struct Queue(mpsc::Sender<Vec<Waiting>>);
+
+impl Queue {
+    /// Never waits. What is known at once is told here.
+    fn put(&self, commands: Vec<Waiting>) {
+        let (error, commands) = match self.0.try_send(commands) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(commands)) => (ProposeError::Overloaded, commands),
+            Err(mpsc::error::TrySendError::Closed(commands)) => (ProposeError::Stopping, commands),
+        };
+        refuse(commands.into_iter().map(Pending::from).collect(), &error);
+    }
+}
+
+/// Where commands gather on the callers' runtime until its tasks have had their turn, so that those that arrived together
+/// become one entry. Each given to the engine's thread by itself, the first would be an entry alone, and the rest the next.
+#[derive(Default)]
+struct Outbox {
+    commands: Mutex<Vec<Waiting>>,
+    filled: Notify,
+}
+
+impl Outbox {
+    /// Never waits. What is known at once is told here.
+    fn put(&self, command: Waiting) {
+        let mut commands = self.commands.lock().expect("nothing panics while it holds the outbox");
+        if commands.len() >= OUTBOX_MAX {
+            drop(commands);
+            return refuse(vec![command.into()], &ProposeError::Overloaded);
+        }
+        let is_first = commands.is_empty();
+        commands.push(command);
+        drop(commands);
+        if is_first {
+            self.filled.notify_one();
+        }
+    }
+
+    fn take(&self) -> Vec<Waiting> {
+        std::mem::take(&mut *self.commands.lock().expect("nothing panics while it holds the outbox"))
+    }
+
+    /// Hands over what gathers until nobody takes it any more.
+    async fn empty_into(&self, queue: &Queue) {
+        while let Either::Left(()) = race(self.filled.notified(), queue.0.closed()).await {
+            queue.put(self.take());
+        }
+        queue.put(self.take());
+    }
+}
+
 /// Takes commands from any thread.
 #[derive(Clone)]
 pub(crate) struct Proposer {
     env: Env,
     log: CommitLog,
-    queue: mpsc::Sender<Waiting>,
+    queue: Queue,
+    outbox: Arc<OnceLock<Outbox>>,
     counter: Counter,
     in_flight: Arc<Budget>,
     deadline: Duration,
@@ -178,41 +234,52 @@ impl Proposer {
     async fn put(&self, proposal: Proposal, only_in: Option<Term>) -> Outcome {
         let (tell, outcome) = oneshot::channel();
         // Whoever does not wait any more has been told that the outcome is unknown.
-        self.start(proposal, only_in, Then::new(move |outcome| drop(tell.send(outcome))));
+        if let Some(command) = self.command(proposal, only_in, Then::new(move |outcome| drop(tell.send(outcome)))) {
+            self.queue.put(vec![command]);
+        }
         match self.env.timeout(self.deadline, outcome).await {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) | None => Err(ProposeError::OutcomeUnknown),
         }
     }
 
+    /// Never waits, and what is known at once is told here. Several that are proposed one after the other become one entry.
     pub fn propose_then(&self, proposal: Proposal, then: impl FnOnce(Outcome) + Send + 'static) {
-        self.start(proposal, None, Then::new(then));
+        match (self.command(proposal, None, Then::new(then)), self.outbox.get()) {
+            (Some(command), Some(outbox)) => outbox.put(command),
+            (Some(command), None) => self.queue.put(vec![command]),
+            (None, _) => {}
+        }
     }
 
-    /// Never waits. What is known at once is told here.
-    fn start(&self, proposal: Proposal, only_in: Option<Term>, mut then: Then) {
+    /// A command that may wait to be proposed; `None` if it was told that it may not.
+    fn command(&self, proposal: Proposal, only_in: Option<Term>, mut then: Then) -> Option<Waiting> {
         let bytes = proposal.batch_bytes();
         if !proposal.fits_alone() {
-            return then.tell(Err(ProposeError::TooLarge { bytes }));
+            then.tell(Err(ProposeError::TooLarge { bytes }));
+            return None;
         }
-        if self.log.is_overloaded() {
-            return then.tell(Err(ProposeError::Overloaded));
-        }
-        let Some(counted) = Counted::take(&self.in_flight, bytes) else {
-            return then.tell(Err(ProposeError::Overloaded));
+        let counted = if self.log.is_overloaded() { None } else { Counted::take(&self.in_flight, bytes) };
+        let Some(counted) = counted else {
+            then.tell(Err(ProposeError::Overloaded));
+            return None;
         };
         let until = self.env.mono().plus(self.deadline);
-        let (error, mut waiting) = match self.queue.try_send(Waiting { proposal, only_in, then, until, counted }) {
-            Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(waiting)) => (ProposeError::Overloaded, waiting),
-            Err(mpsc::error::TrySendError::Closed(waiting)) => (ProposeError::Stopping, waiting),
-        };
-        waiting.then.tell(Err(error));
+        Some(Waiting { proposal, only_in, then, until, counted })
     }
 
-    /// From now on outcomes are handed out by a task of `env`. Only the first call counts.
+    /// From now on what [`propose_then`](Self::propose_then) takes is handed over, and outcomes are handed out, by tasks of
+    /// `env`. Only the first call counts.
     pub fn answer_on(&self, env: &Env) {
         self.counter.open(env);
+        if self.outbox.set(Outbox::default()).is_ok() {
+            let (outbox, queue) = (Arc::clone(&self.outbox), self.queue.clone());
+            env.spawn("replica.commands", async move {
+                if let Some(outbox) = outbox.get() {
+                    outbox.empty_into(&queue).await;
+                }
+            });
+        }
     }
 
     /// Bytes of commands whose outcome is open.
@@ -240,12 +307,13 @@ pub(crate) fn start(options: ProposerOptions, stop: mpsc::Sender<()>) -> Propose
     let proposer = Proposer {
         env: options.env.clone(),
         log: options.log.clone(),
-        queue,
+        queue: Queue(queue),
+        outbox: Arc::default(),
         counter: Counter::default(),
         in_flight: Arc::new(Budget::new(options.in_flight_bytes_max)),
         deadline: options.deadline,
     };
-    options.env.clone().spawn("raft.proposer", run(options, waiting, proposer.counter.clone(), stop));
+    options.env.clone().spawn("raft.proposer", run(options, Inbox::new(waiting), proposer.counter.clone(), stop));
     proposer
 }
 
@@ -275,7 +343,39 @@ impl Pending {
 /// The commands of one entry, in the order in which they came.
 type Replies = Vec<Pending>;
 
-async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, counter: Counter, stop: mpsc::Sender<()>) {
+/// Commands one by one, however many were handed over together.
+struct Inbox {
+    queue: mpsc::Receiver<Vec<Waiting>>,
+    here: std::vec::IntoIter<Waiting>,
+}
+
+impl Inbox {
+    fn new(queue: mpsc::Receiver<Vec<Waiting>>) -> Self {
+        Self { queue, here: Vec::new().into_iter() }
+    }
+
+    /// The next command; `None` if there will be none.
+    async fn next(&mut self) -> Option<Waiting> {
+        loop {
+            if let Some(command) = self.here.next() {
+                return Some(command);
+            }
+            self.here = self.queue.recv().await?.into_iter();
+        }
+    }
+
+    /// The next command that is here already.
+    fn next_here(&mut self) -> Option<Waiting> {
+        loop {
+            if let Some(command) = self.here.next() {
+                return Some(command);
+            }
+            self.here = self.queue.try_recv().ok()?.into_iter();
+        }
+    }
+}
+
+async fn run(options: ProposerOptions, mut waiting: Inbox, counter: Counter, stop: mpsc::Sender<()>) {
     let mut under_way = FuturesUnordered::new();
     // A command that did not fit into the last batch, or for which there is no room at the moment.
     let mut left_over: Option<Waiting> = None;
@@ -296,7 +396,7 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
                         options.env.sleep(until.since(options.env.mono())).await;
                         Next::Late
                     }
-                    None => waiting.recv().await.map_or(Next::Nothing, Next::Command),
+                    None => waiting.next().await.map_or(Next::Nothing, Next::Command),
                 }
             };
             match race(answered, race(next, stop.closed())).await {
@@ -309,7 +409,7 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
                     let now = options.env.mono();
                     while let Some(late) = left_over.take_if(|one| one.until <= now) {
                         counter.give(refusals(vec![late.into()], &ProposeError::NoQuorum));
-                        left_over = waiting.try_recv().ok();
+                        left_over = waiting.next_here();
                     }
                     continue;
                 }
@@ -334,8 +434,8 @@ async fn run(options: ProposerOptions, mut waiting: mpsc::Receiver<Waiting>, cou
             Err(_) => refuse(replies, &ProposeError::Stopping),
         }
     }
-    waiting.close();
-    while let Some(mut one) = left_over.take().or_else(|| waiting.try_recv().ok()) {
+    waiting.queue.close();
+    while let Some(mut one) = left_over.take().or_else(|| waiting.next_here()) {
         one.then.tell(Err(ProposeError::Stopping));
     }
 }
@@ -394,7 +494,7 @@ fn gather(
     role: Role,
     buffer: Vec<u8>,
     first: Waiting,
-    waiting: &mut mpsc::Receiver<Waiting>,
+    waiting: &mut Inbox,
     left_over: &mut Option<Waiting>,
 ) -> (BatchBuilder, Replies) {
     let now = options.env.mono();
@@ -416,7 +516,7 @@ fn gather(
             batch.push(&one.proposal);
             replies.push(one.into());
         }
-        next = waiting.try_recv().ok();
+        next = waiting.next_here();
     }
     (batch, replies)
 }
@@ -483,6 +583,50 @@ mod tests {
         assert!(outcomes.last_mut().unwrap().try_recv().is_ok());
         drop(runtime);
         assert!(give().try_recv().is_ok(), "nobody is there any more");
+    }
+
+    /// A command that is known by `number`, whose outcome goes to `outcomes`.
+    fn command(number: u64, outcomes: &std::sync::mpsc::Sender<Outcome>) -> Waiting {
+        let (tell, counted) = (outcomes.clone(), Counted::take(&Arc::new(Budget::new(1)), 1));
+        let then = Then::new(move |outcome| drop(tell.send(outcome)));
+        let proposal = Proposal::from(CommitOffsets { offsets: Vec::new() });
+        Waiting { proposal, only_in: None, then, until: Mono(number), counted: counted.expect("there is room for one") }
+    }
+
+    #[test]
+    fn commands_that_arrive_together_are_handed_over_together() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (tell, outcomes) = std::sync::mpsc::channel();
+        let (queue, mut waiting) = mpsc::channel(1);
+        let (queue, outbox) = (Queue(queue), Arc::new(Outbox::default()));
+        let emptying = runtime.spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.empty_into(&queue).await }
+        });
+        (0..3).for_each(|number| outbox.put(command(number, &tell)));
+        let together = runtime.block_on(waiting.recv()).unwrap();
+        assert_eq!(together.iter().map(|one| one.until.0).collect::<Vec<_>>(), [0, 1, 2]);
+        // More than may wait here, before anybody has had a turn.
+        let waits_max = OUTBOX_MAX as u64;
+        (0..=waits_max).for_each(|number| outbox.put(command(number, &tell)));
+        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), [Err(ProposeError::Overloaded)]);
+        drop(waiting);
+        runtime.block_on(emptying).unwrap();
+        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), vec![Err(ProposeError::Stopping); OUTBOX_MAX]);
+    }
+
+    #[test]
+    fn commands_come_in_order_however_they_were_handed_over() {
+        let (tell, _outcomes) = std::sync::mpsc::channel();
+        let (queue, waiting) = mpsc::channel(3);
+        let (queue, mut inbox) = (Queue(queue), Inbox::new(waiting));
+        for together in [vec![0, 1], vec![], vec![2]] {
+            queue.put(together.into_iter().map(|number| command(number, &tell)).collect());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let first = runtime.block_on(inbox.next()).map(|one| one.until.0);
+        let rest: Vec<_> = std::iter::from_fn(|| inbox.next_here()).map(|one| one.until.0).collect();
+        assert_eq!((first, rest), (Some(0), vec![1, 2]));
     }
 
     #[test]
