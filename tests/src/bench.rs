@@ -1,6 +1,6 @@
 //! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S4, batches; S5, S1 at fixed rates;
-//! S6, many topics; S7, catching up; S9, failover; S10, recovery; S11, idleness; S12, the index; S1, S2, S5 and S7 beside other
-//! brokers; and what a message costs as work grows.
+//! S6, many topics; S7, catching up; S8, fan-out at the tail; S9, failover; S10, recovery; S11, idleness; S12, the index; S1, S2, S5
+//! and S7 beside other brokers; and what a message costs as work grows.
 
 mod backlog;
 mod growth;
@@ -14,6 +14,7 @@ mod s4;
 mod s5;
 mod s6;
 mod s7;
+mod s8;
 mod s9;
 
 use std::io::{BufRead, BufReader};
@@ -54,6 +55,8 @@ pub enum Scenario {
     S6(s6::Args),
     /// A backlog is read from its beginning while a producer goes on.
     S7(s7::Args),
+    /// Consumer groups that each get every message of a producer as it comes: latency from end to end.
+    S8(s8::Args),
     /// The leader dies, hangs, or is cut off: when a send succeeds again.
     S9(s9::Args),
     /// The group is killed with a long log: when it serves again, with its index and without.
@@ -79,6 +82,7 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
         Scenario::S5(args) => s5::main(binary, args),
         Scenario::S6(args) => s6::main(binary, args),
         Scenario::S7(args) => s7::main(binary, args),
+        Scenario::S8(args) => s8::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
         Scenario::S10(args) => s10::main(binary, args),
         Scenario::S11(args) => s11::main(binary, args),

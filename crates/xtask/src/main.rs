@@ -86,6 +86,7 @@ const TASKS: &[Task] = &[
                 bench s5 [--rates R,R,…] [--pairs N] [--seconds S] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s6 [--topics N,N,…] [--pairs N] [--seconds S] [--window N] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s7 [--gb GB] [--rate N] [--seconds S] [--batches N,N,…] [--consumers N] [--rounds N] [--leader-only] [--dir DIR] [--record] |\n       \
+                bench s8 [--subscriptions N,N,…] [--rate N] [--rounds N] [--seconds S] [--batch N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s9 [--rounds N] [--own-only] [--only kill|pause|cut] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s10 [--gb GB] [--replicas N] [--rounds N] [--rebuilds N] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s11 [--queues N,N,…] [--queues-per-topic N] [--seconds S] [--rest S] [--dir DIR] [--record] |\n       \
@@ -96,7 +97,7 @@ const TASKS: &[Task] = &[
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench page [--out FILE] |\n       \
-                bench load|consume|skeleton|calibrate ARGS...",
+                bench load|consume|subscribe|skeleton|calibrate ARGS...",
         details: "  s1               durable sends to three replicas, and the same load on the skeleton, A B A B\n  \
                   --pairs N        pairs of runs for each window; 5 unless given\n  \
                   --seconds S      measured in each run; 10 unless given\n  \
@@ -112,6 +113,10 @@ const TASKS: &[Task] = &[
                   --batches N,N    most messages of a pull; 32,256 unless given\n  \
                   --consumers N    reading processes; 1 unless given\n  \
                   --leader-only    pulls go to the leader, wherever answers send them\n  \
+                  --rounds N       how often; 3 unless given\n  \
+                  s8               consumer groups that each get every message as it comes: latency from end to end, CPU\n  \
+                  --subscriptions N,N   how many; 1,10,100 unless given\n  \
+                  --rate N         sends a second; 5000 unless given\n  \
                   --rounds N       how often; 3 unless given\n  \
                   s9               the leader is killed, and paused: when sends succeed again, of our own and the stock Java client\n  \
                   --rounds N       how often; 20 unless given\n  \
@@ -149,8 +154,8 @@ const TASKS: &[Task] = &[
                   --must-fail      succeed only when that is found too slow, and of the parts those that are\n  \
                   page             write the page that shows recorded figures with drawings, crates/timbermq/docs/performance.html\n  \
                   --out FILE       write it there instead\n  \
-                  load, consume, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
-                  s1, s4, s7, s9, s10, s12, growth and peers end with one JSON object.",
+                  load, consume, subscribe, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
+                  s1, s4, s7, s8, s9, s10, s12, growth and peers end with one JSON object.",
         run: bench::run,
     },
     Task {

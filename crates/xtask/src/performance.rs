@@ -45,6 +45,7 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
+        "s8" => fan_out(&figures),
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
@@ -256,6 +257,49 @@ fn catching_up(figures: &Value) -> String {
     text
 }
 
+fn fan_out(figures: &Value) -> String {
+    let mut text =
+        "| subscriptions | from due to decoded: p50, ms | p99, ms | p99.9, ms | max, ms | messages a second | MB/s | \
+                    delivered in time, % | CPU a message, µs: replicas | reader | the producer's p99, ms |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for row in array(&figures["fan_out"]) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | **{}** | {} | {} | {} | {} | {} | {} | {} | {} |",
+            row["subscriptions"],
+            spread(row, "p50_us", 1e3, 2),
+            spread(row, "p99_us", 1e3, 2),
+            spread(row, "p999_us", 1e3, 1),
+            spread(row, "max_us", 1e3, 1),
+            spread(row, "msgs_per_s", 1.0, 0),
+            spread(row, "mb_per_s", 1.0, 0),
+            spread(row, "delivered", 0.01, 2),
+            spread(row, "servers_cpu_us_per_msg", 1.0, 2),
+            spread(row, "client_cpu_us_per_msg", 1.0, 2),
+            spread(row, "publish_p99_us", 1e3, 2),
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\n{}; {} sends a second of {} bytes to {} queues, {} messages a pull. {} errors.",
+        medians_of(figures, &counted(&figures["rounds"], "round")),
+        number(&figures["rate"]),
+        figures["message_size"],
+        figures["queues"],
+        figures["batch"],
+        errors(&figures["fan_out"]),
+    );
+    for row in array(&figures["fan_out"]).filter(|row| row["not_kept"].as_u64().is_some_and(|late| late > 0)) {
+        let (subscriptions, late, rounds) = (&row["subscriptions"], &row["not_kept"], &row["rounds"]);
+        let _ = writeln!(
+            text,
+            "\nBeside {subscriptions} subscriptions the producer did not keep the rate in {late} of {rounds} rounds."
+        );
+    }
+    text
+}
+
 /// GB of log that each replica has.
 fn log_gb(figures: &Value) -> String {
     figures["log_bytes"].as_f64().map_or_else(|| NOTHING.to_owned(), |bytes| format!("{:.1}", bytes / 1e9))
@@ -435,7 +479,7 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let names = ["windows", "rates", "topics", "batches", "idle", "growth"];
+    let names = ["windows", "rates", "topics", "batches", "fan_out", "idle", "growth"];
     let own = names.into_iter().flat_map(|name| array(&figures[name]));
     let rows: Vec<&Value> = own.chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
@@ -609,6 +653,14 @@ mod tests {
                     "p99_ratio": 1.5, "p99_ratio_min": 1.2, "p99_ratio_max": 1.8,
                 }],
             }),
+            "bench-s8" => json!({
+                "rounds": 3, "seconds": 10, "warmup_seconds": 4, "rate": 5_000, "queues": 4, "batch": 32, "message_size": 1024,
+                "fan_out": [{
+                    "subscriptions": 100, "rounds": 3, "not_kept": 1, "errors": 6, "p50_us": 1_500.0, "p99_us": 7_250.0,
+                    "p99_us_min": 6_000.0, "p99_us_max": 9_000.0, "msgs_per_s": 500_000.0, "mb_per_s": 560.4, "delivered": 0.9987,
+                    "servers_cpu_us_per_msg": 1.25, "client_cpu_us_per_msg": 0.75,
+                }],
+            }),
             "bench-peers-s7" => {
                 let window = json!({
                     "pairs": 3, "ratio_median": 2.5, "ratio_min": 2.0, "ratio_max": 3.0, "errors": 7, "timbermq_errors": 1,
@@ -733,6 +785,18 @@ mod tests {
         );
         assert!(page.contains("a byte that was read: TimberMQ –, other 1.04."), "{page}");
         assert!(page.contains("even undisturbed in 0 of 3 rounds, the peer's in 1; those"), "{page}");
+        assert!(
+            page.contains("| 100 | 1.50 | **7.25 (6.00–9.00)** | – | – | 500 000 | 560 | 99.87 | 1.25 | 0.75 | – |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("5000 sends a second of 1024 bytes to 4 queues, 32 messages a pull. 6 errors."),
+            "{page}"
+        );
+        assert!(
+            page.contains("Beside 100 subscriptions the producer did not keep the rate in 1 of 3 rounds."),
+            "{page}"
+        );
         assert!(page.contains("| kept | 812 (700–1900) | 812 | 400 | 0.65 | – | 5 |"), "{page}");
         assert!(page.contains("| 20.08 | 0.50 | 1 |") && page.contains("page cache **not** dropped"), "{page}");
         assert!(page.contains("1 replica, 10.0 GB of log each with 8 123 456 messages of 1024 bytes"), "{page}");
