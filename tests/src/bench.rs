@@ -1,6 +1,6 @@
 //! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S4, batches; S5, S1 at fixed rates;
-//! S6, many topics; S7, catching up; S8, fan-out at the tail; S9, failover; S10, recovery; S11, idleness; S12, the index; S1, S2, S5
-//! and S7 beside other brokers; and what a message costs as work grows.
+//! S6, many topics; S7, catching up; S8, fan-out at the tail; S9, failover; S10, recovery; S11, idleness; S12, the index; S14,
+//! soak; S1, S2, S5 and S7 beside other brokers; and what a message costs as work grows.
 
 mod backlog;
 mod growth;
@@ -10,6 +10,7 @@ mod s1;
 mod s10;
 mod s11;
 mod s12;
+mod s14;
 mod s4;
 mod s5;
 mod s6;
@@ -65,6 +66,8 @@ pub enum Scenario {
     S11(s11::Args),
     /// The index of one replica alone: what it costs, by queues and as stored messages grow.
     S12(s12::Args),
+    /// Half of what the group can do, for long: whether latency, memory and room on the disk stay as they are.
+    S14(s14::Args),
     /// Larger messages, more connections, replicas, queues, consumer groups, stored messages: what a message costs.
     Growth(Box<growth::Args>),
     /// Other brokers and the product, in turn.
@@ -87,6 +90,7 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
         Scenario::S10(args) => s10::main(binary, args),
         Scenario::S11(args) => s11::main(binary, args),
         Scenario::S12(args) => s12::main(binary, args),
+        Scenario::S14(args) => s14::main(binary, args),
         Scenario::Growth(args) => growth::main(binary, args),
         Scenario::Peers(args) => peers::main(binary, args),
     }

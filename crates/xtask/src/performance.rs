@@ -1,10 +1,12 @@
 //! The page on performance: only what recorded runs measured, with how, where and beside what.
 
+mod fan_out;
 mod html;
 mod indexed;
 mod markup;
 mod peers;
 mod plots;
+mod soak;
 
 use std::fmt::Write as _;
 
@@ -45,11 +47,12 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
-        "s8" => fan_out(&figures),
+        "s8" => fan_out::table(&figures),
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
         "s12" => indexed::table(&figures),
+        "s14" => soak::table(&figures),
         "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => peers::sends(&figures),
         "peers-s5" => peers::latency(&figures),
@@ -257,49 +260,6 @@ fn catching_up(figures: &Value) -> String {
     text
 }
 
-fn fan_out(figures: &Value) -> String {
-    let mut text =
-        "| subscriptions | from due to decoded: p50, ms | p99, ms | p99.9, ms | max, ms | messages a second | MB/s | \
-                    delivered in time, % | CPU a message, µs: replicas | reader | the producer's p99, ms |\n\
-                    |---|---|---|---|---|---|---|---|---|---|---|\n"
-            .to_owned();
-    for row in array(&figures["fan_out"]) {
-        let _ = writeln!(
-            text,
-            "| {} | {} | **{}** | {} | {} | {} | {} | {} | {} | {} | {} |",
-            row["subscriptions"],
-            spread(row, "p50_us", 1e3, 2),
-            spread(row, "p99_us", 1e3, 2),
-            spread(row, "p999_us", 1e3, 1),
-            spread(row, "max_us", 1e3, 1),
-            spread(row, "msgs_per_s", 1.0, 0),
-            spread(row, "mb_per_s", 1.0, 0),
-            spread(row, "delivered", 0.01, 2),
-            spread(row, "servers_cpu_us_per_msg", 1.0, 2),
-            spread(row, "client_cpu_us_per_msg", 1.0, 2),
-            spread(row, "publish_p99_us", 1e3, 2),
-        );
-    }
-    let _ = writeln!(
-        text,
-        "\n{}; {} sends a second of {} bytes to {} queues, {} messages a pull. {} errors.",
-        medians_of(figures, &counted(&figures["rounds"], "round")),
-        number(&figures["rate"]),
-        figures["message_size"],
-        figures["queues"],
-        figures["batch"],
-        errors(&figures["fan_out"]),
-    );
-    for row in array(&figures["fan_out"]).filter(|row| row["not_kept"].as_u64().is_some_and(|late| late > 0)) {
-        let (subscriptions, late, rounds) = (&row["subscriptions"], &row["not_kept"], &row["rounds"]);
-        let _ = writeln!(
-            text,
-            "\nBeside {subscriptions} subscriptions the producer did not keep the rate in {late} of {rounds} rounds."
-        );
-    }
-    text
-}
-
 /// GB of log that each replica has.
 fn log_gb(figures: &Value) -> String {
     figures["log_bytes"].as_f64().map_or_else(|| NOTHING.to_owned(), |bytes| format!("{:.1}", bytes / 1e9))
@@ -479,7 +439,7 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let names = ["windows", "rates", "topics", "batches", "fan_out", "idle", "growth"];
+    let names = ["windows", "rates", "topics", "batches", "fan_out", "idle", "slices", "growth"];
     let own = names.into_iter().flat_map(|name| array(&figures[name]));
     let rows: Vec<&Value> = own.chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
@@ -703,6 +663,20 @@ mod tests {
                     "follower": { "rss_mb": 66.5 }, "namesrv": { "rss_mb": 20.1 },
                 }],
             }),
+            "bench-s14" => json!({
+                "minutes": 30, "seconds": 60, "rate": 10_000, "maximum_msgs_per_s": 20_001.5, "message_size": 1024,
+                "soak": {
+                    "slices": 30, "slices_compared": 5, "not_kept": 2, "errors": 7, "p99_ratio": 0.98, "p999_ratio": 1.25,
+                    "rss_ratio": 1.01, "disk_ratio": 1.0,
+                    "first": { "p999_us": 8_000.0, "p999_us_min": 7_000.0, "p999_us_max": 9_000.0 },
+                    "all": { "msgs_per_s": 10_000.0, "p50_us": 1_500.0, "rss_mb": 450.4 },
+                    "last": { "p999_us": 10_000.0, "disk_mb": 2_500.0 },
+                },
+                "slices": [
+                    { "began_s": 0.0, "p999_us": 8_000.0, "rss_mb": 440.0, "disk_mb": 2_500.0 },
+                    { "began_s": 61.5, "p999_us": 10_000.0, "rss_mb": 450.0, "disk_mb": 2_500.0 },
+                ],
+            }),
             "bench-s12" => json!({
                 "runs_each": 3, "rate": 50_000, "gets": 10_000, "message_size": 1024, "messages_per_entry": 64,
                 "index": [
@@ -817,6 +791,11 @@ mod tests {
         );
         assert!(page.contains("| 1000 | 10 000 000 | **7.1** | 8.7 | 25.6 | 13.0 | 199 |"), "{page}");
         assert!(page.contains("Compaction had not ended in 1 of these."), "{page}");
+        assert!(page.contains("| first 5 | – | – | – | 8.0 (7.0–9.0) |"), "{page}");
+        assert!(page.contains("| all 30 | 10 000 | 1.50 | – | – | – | – | 450 | – |"), "{page}");
+        assert!(page.contains("| last beside first | | – | 0.98 | **1.25** | | – | **1.01** | **1.00** |"), "{page}");
+        assert!(page.contains("for 30 minutes, where a closed loop of 1024 came to 20 002."), "{page}");
+        assert!(page.contains("not kept in 2 slices. 7 errors."), "{page}");
         assert!(page.contains("| message size | 256 KiB | 64 | 300.0 (290.0–310.0) |"), "{page}");
         assert!(page.contains("| stored messages | 10 000 000 | 1024 | 11.0 |"), "{page}");
         assert!(page.contains("| 262.1 |") && page.contains("| replicas | 5 | 1024 | – | – |"), "{page}");

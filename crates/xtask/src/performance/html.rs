@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::markup::{blocks, escaped, inline};
 use super::plots::{Bars, Group, Lines, Range, short};
-use super::{TEXT, counted, grown, indexed, part};
+use super::{TEXT, fan_out, grown, indexed, part, soak};
 use crate::page::number;
 use crate::workspace::array;
 
 /// The style of every report, and what this one has beside it.
 const CSS: [&str; 2] = [include_str!("../../../../jepsen/src/report/page.css"), include_str!("page.css")];
 /// Who is shown first everywhere.
-const OURS: &str = "TimberMQ";
+pub(super) const OURS: &str = "TimberMQ";
 
 /// The page, of figures that `results` finds by the name of their file.
 pub(crate) fn page(results: &dyn Fn(&str) -> Value) -> String {
@@ -48,7 +48,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
-        "s8" => fan_out(&figures),
+        "s8" => fan_out::drawing(&figures),
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
@@ -57,6 +57,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "peers-stock" => beside_peers(&figures, "threads", "threads"),
         "peers-s5" => latency_beside_peers(&figures),
         "peers-s7" => catching_up_beside_peers(&figures),
+        "s14" => soak::drawing(&figures),
         "growth" => growth(&figures),
         _ => String::new(),
     };
@@ -194,29 +195,6 @@ fn catching_up(figures: &Value) -> String {
     let plots = [
         bars("The backlog is read", "MB/s", ["beside the producer", "alone"], ["read_mb_per_s", "alone_mb_per_s"], 1.0),
         bars("The producer's p99", "ms", ["while it is read", "undisturbed"], ["p99_us", "undisturbed_p99_us"], 1e3),
-    ];
-    plots.iter().map(Bars::draw).collect()
-}
-
-fn fan_out(figures: &Value) -> String {
-    let bars = |title: &str, axis, series: &[&str], names: &[&str], unit: f64| Bars {
-        title: title.to_owned(),
-        axis,
-        series: series.iter().map(|name| (*name).to_owned()).collect(),
-        groups: array(&figures["fan_out"])
-            .map(|row| {
-                let bars = names.iter().map(|name| Range::of(row, name, unit));
-                (counted(&row["subscriptions"], "subscription"), bars.enumerate().collect())
-            })
-            .collect(),
-        ..Bars::default()
-    };
-    let latencies = (["median", "99th percentile"], ["p50_us", "p99_us"]);
-    let costs = (["replicas", "reader"], ["servers_cpu_us_per_msg", "client_cpu_us_per_msg"]);
-    let plots = [
-        bars("From due to decoded", "ms", &latencies.0, &latencies.1, 1e3),
-        bars("CPU a message delivered", "µs", &costs.0, &costs.1, 1.0),
-        bars("Messages delivered a second", "messages a second", &[OURS], &["msgs_per_s"], 1.0),
     ];
     plots.iter().map(Bars::draw).collect()
 }
@@ -424,7 +402,8 @@ fn growth(figures: &Value) -> String {
                 let name = Range::of(row, name, 1.0)?;
                 Some((value.as_f64()?, grown(what, value), name))
             });
-            let lines = Lines { title: format!("{title}, {growing}"), across, up, points: points.collect() };
+            let lines =
+                Lines { title: format!("{title}, {growing}"), across, up, points: points.collect(), is_course: false };
             out.push_str(&lines.draw());
         }
     }
@@ -505,6 +484,7 @@ mod tests {
             ">larger follower<",
             ">after 10 000 000<",
             ">index deleted<",
+            ">Room on the disk, over time<",
             ">beside the producer<",
             ">100 subscriptions<",
             ">CPU a message, larger messages<",
