@@ -421,4 +421,13 @@ mod tests {
         assert_eq!(pace(&["--rate", "500"]), Pace::Rate { per_second: 500, in_flight_max: 10_000 });
         assert!(Cli::try_parse_from(["timbermq-bench", "load", "--rate", "5", "--window", "1"]).is_err());
     }
+
+    #[test]
+    fn subscriptions_let_brokers_wait_as_stock_consumers_do() {
+        let cli = Cli::parse_from(["timbermq-bench", "subscribe", "--queues", "1,2"]);
+        let Verb::Subscribe(args) = cli.verb else { panic!("another verb") };
+        let pulls = args.pull.pulls(&args.group, Some(args.suspend));
+        assert_eq!((pulls.batch, pulls.suspend, pulls.queues), (32, Some(Duration::from_secs(15)), vec![1, 2]));
+        assert!(Cli::try_parse_from(["timbermq-bench", "load", "--stamp", "--batch", "2"]).is_err());
+    }
 }

@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, env = "TIMBERMQ_BENCH_BIN", default_value = "timbermq-bench")]
     bench: PathBuf,
     /// Minutes in all.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
     minutes: u32,
     /// Seconds measured in a slice; there is one after the other.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]

@@ -46,7 +46,8 @@ async fn the_next_pull_goes_where_the_last_answer_says_unless_leaders_alone_are_
     assert_eq!(*of_leader.lock().unwrap(), [(0, 0, 0)]);
     assert_eq!(*of_follower.lock().unwrap(), [(0, 0, 4), (0, 0, 8)]);
     let leader_only = Pulls { leader_only: true, ..pulls() };
-    read_from(&addrs, 1, Options { pulls: leader_only, ..options(MINUTE) }).await.unwrap();
+    let run = read_from(&addrs, 1, Options { pulls: leader_only, ..options(MINUTE) }).await.unwrap();
+    assert!(run.elapsed < MINUTE, "whoever is never asked does not wait until the time is up");
     assert_eq!((of_leader.lock().unwrap().len(), of_follower.lock().unwrap().len()), (4, 2));
     // Nobody has this id: the one that answered goes on.
     read_from(&addrs[..1], 1, options(MINUTE)).await.unwrap();
