@@ -44,19 +44,18 @@ pub struct Run {
 /// again.
 pub async fn run(options: Options) -> Result<Run> {
     let topic = Topic::open(&options.pulls).await?;
-    let reader = Reader::new(options.pulls.clone(), &topic, Clone::clone);
-    finish(options, reader).await
+    finish(options, &topic).await
 }
 
-/// Reads until all cursors are at their ends, or the time is up.
-async fn finish(options: Options, reader: Reader) -> Result<Run> {
-    let queues = reader.cursors.len();
+/// Reads a topic to where it ended when it was looked at, or until the time is up.
+async fn finish(options: Options, topic: &Topic) -> Result<Run> {
+    let reader = Reader::new(options.pulls.clone(), topic, Clone::clone);
     let (before, began) = (Snapshot::take(&options.watched), Instant::now());
     let reading = read(vec![reader], began + options.time, Tally::new(None));
     let (tally, is_finished) = LocalSet::new().run_until(reading).await?;
     let elapsed = began.elapsed();
     let usage = Usage::between(&before, &Snapshot::take(&options.watched));
-    Ok(Run { options, tally, queues, is_finished, elapsed, usage })
+    Ok(Run { options, tally, queues: topic.queues.len(), is_finished, elapsed, usage })
 }
 
 impl Run {

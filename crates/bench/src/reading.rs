@@ -31,7 +31,8 @@ const OFFSET: &str = "queueOffset";
 const READ_BYTES: usize = 256 * 1024;
 /// How often a connection on which nothing happens looks at the time.
 const TICK: Duration = Duration::from_millis(10);
-/// How soon after a pull that was refused, or found nothing, the queue may be asked for again.
+/// How long a queue is left alone whose pull was refused. One that found nothing is not repeated sooner after it was made: a broker
+/// that was to wait has done so.
 const HOLD: Duration = Duration::from_millis(10);
 /// Pause before a lost connection is made again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -73,7 +74,7 @@ pub(crate) struct Tally {
     /// Pulls that found nothing, and pulls to be repeated.
     empty: u64,
     /// Offsets that answers passed over without a message.
-    pub(crate) skipped: u64,
+    skipped: u64,
     /// Answers of other codes, by their names.
     errors: BTreeMap<String, u64>,
     pub(crate) reconnects: u64,
@@ -146,9 +147,10 @@ pub(crate) fn put_usage(usage: &Usage, messages: u64, figures: &mut Map<String, 
     figures.insert("othersCores".into(), or_null(usage.others_cores, 100.0));
     figures.insert("stealPercent".into(), or_null(usage.steal_percent, 10.0));
 }
+
 /// Where the reading of one queue stands.
 #[derive(Debug)]
-pub(crate) struct Cursor {
+struct Cursor {
     /// The pull, of which only offset and opaque are written anew.
     request: RemotingCommand,
     /// The next offset wanted.
@@ -175,7 +177,7 @@ enum Next {
 }
 
 impl Cursor {
-    pub(crate) fn new(pulls: &Pulls, queue: &MessageQueue, group: usize, span: Range<i64>) -> Self {
+    fn new(pulls: &Pulls, queue: &MessageQueue, group: usize, span: Range<i64>) -> Self {
         let suspend = pulls.suspend.unwrap_or_default().as_millis();
         let header = PullMessageHeader {
             consumer_group: pulls.group.clone(),
@@ -224,7 +226,7 @@ impl Cursor {
             [ResponseCode::PULL_NOT_FOUND, ResponseCode::PULL_RETRY_IMMEDIATELY, ResponseCode::PULL_OFFSET_MOVED];
         if code != ResponseCode::SUCCESS && !answers.contains(&code) {
             *tally.errors.entry(code.to_string()).or_default() += 1;
-            self.hold_until = Some(sent + HOLD);
+            self.hold_until = Some(now + HOLD);
             return Ok(Next::Same);
         }
         let found: PullMessageResponseHeader = answer.header()?;
@@ -264,7 +266,7 @@ fn counted(mut body: &[u8]) -> Result<u64> {
 
 /// A replica of a broker group.
 #[derive(Debug)]
-pub(crate) struct Replica {
+struct Replica {
     group: usize,
     id: i64,
     addr: String,
@@ -275,7 +277,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    pub(crate) fn new(group: usize, id: i64, addr: String) -> Self {
+    fn new(group: usize, id: i64, addr: String) -> Self {
         Self { group, id, addr, waiting: RefCell::default(), more: Notify::new() }
     }
 
@@ -331,9 +333,9 @@ impl Topic {
 /// One who reads, over connections of its own.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    pub(crate) pulls: Pulls,
-    pub(crate) cursors: Vec<Cursor>,
-    pub(crate) replicas: Vec<Replica>,
+    pulls: Pulls,
+    cursors: Vec<Cursor>,
+    replicas: Vec<Replica>,
 }
 
 impl Reader {
@@ -376,7 +378,7 @@ impl Shared {
         self.left.get() == 0 || Instant::now() >= self.until
     }
 
-    /// A queue has been read to its end.
+    /// A queue has been read to its end. After the last one nobody waits any more for something to ask.
     fn end_one(&self) {
         self.left.set(self.left.get() - 1);
         if self.left.get() == 0 {

@@ -13,8 +13,7 @@ fn options(time: Duration) -> Options {
 
 /// Reads queues of one broker group whose replicas, by broker id, are these.
 async fn read_from(addrs: &[&str], queues: i32, options: Options) -> Result<Run> {
-    let reader = Reader::new(options.pulls.clone(), &topic(addrs, queues), Clone::clone);
-    finish(options, reader).await
+    finish(options, &topic(addrs, queues)).await
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
