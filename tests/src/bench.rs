@@ -1,6 +1,6 @@
 //! Scenarios that need a whole cluster of real processes: S1, durable sends beside the skeleton; S4, batches; S5, S1 at fixed rates;
-//! S6, many topics; S7, catching up; S9, failover; S10, recovery; S11, idleness; S12, the index; S1, S2, S5 and S7 beside other
-//! brokers; and what a message costs as work grows.
+//! S6, many topics; S7, catching up; S8, fan-out at the tail; S9, failover; S10, recovery; S11, idleness; S12, the index; S14,
+//! soak; S1, S2, S5 and S7 beside other brokers; and what a message costs as work grows.
 
 mod backlog;
 mod growth;
@@ -10,10 +10,12 @@ mod s1;
 mod s10;
 mod s11;
 mod s12;
+mod s14;
 mod s4;
 mod s5;
 mod s6;
 mod s7;
+mod s8;
 mod s9;
 
 use std::io::{BufRead, BufReader};
@@ -54,6 +56,8 @@ pub enum Scenario {
     S6(s6::Args),
     /// A backlog is read from its beginning while a producer goes on.
     S7(s7::Args),
+    /// Consumer groups that each get every message of a producer as it comes: latency from end to end.
+    S8(s8::Args),
     /// The leader dies, hangs, or is cut off: when a send succeeds again.
     S9(s9::Args),
     /// The group is killed with a long log: when it serves again, with its index and without.
@@ -62,6 +66,8 @@ pub enum Scenario {
     S11(s11::Args),
     /// The index of one replica alone: what it costs, by queues and as stored messages grow.
     S12(s12::Args),
+    /// Half of what the group can do, for long: whether latency, memory and room on the disk stay as they are.
+    S14(s14::Args),
     /// Larger messages, more connections, replicas, queues, consumer groups, stored messages: what a message costs.
     Growth(Box<growth::Args>),
     /// Other brokers and the product, in turn.
@@ -79,10 +85,12 @@ pub fn main(binary: &Path, scenario: &Scenario) -> Result<bool> {
         Scenario::S5(args) => s5::main(binary, args),
         Scenario::S6(args) => s6::main(binary, args),
         Scenario::S7(args) => s7::main(binary, args),
+        Scenario::S8(args) => s8::main(binary, args),
         Scenario::S9(args) => s9::main(binary, args),
         Scenario::S10(args) => s10::main(binary, args),
         Scenario::S11(args) => s11::main(binary, args),
         Scenario::S12(args) => s12::main(binary, args),
+        Scenario::S14(args) => s14::main(binary, args),
         Scenario::Growth(args) => growth::main(binary, args),
         Scenario::Peers(args) => peers::main(binary, args),
     }

@@ -10,7 +10,7 @@ mod pacer;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::BytesMut;
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::clock::{Clock, nanos};
 use crate::prepared::TOKENS_MAX;
 use crate::schedule::{Schedule, share};
 use crate::tally::{Span, Tally};
@@ -48,10 +49,19 @@ pub trait Endpoint {
     fn connect(&self, index: usize) -> impl Future<Output = Result<(TcpStream, Self::Sender)>>;
 }
 
+/// When a message is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The time now, in ms since 1970.
+    pub born: u64,
+    /// When the message was due, in µs since 1970.
+    pub due: u64,
+}
+
 /// Frames of one connection.
 pub trait Sender {
-    /// Appends a message; its answer will be known by `token`. `born` is the time in ms since 1970.
-    fn put(&mut self, token: u32, born: u64, out: &mut BytesMut);
+    /// Appends a message; its answer will be known by `token`.
+    fn put(&mut self, token: u32, moment: Moment, out: &mut BytesMut);
 
     /// Takes the next answer off the front of what was received; `None` if more bytes are needed.
     ///
@@ -122,37 +132,6 @@ struct Shared<E> {
     span: Span,
     options: Options,
     tally: RefCell<Tally>,
-}
-
-/// Nanoseconds since the load began.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    start: Instant,
-    start_wall: u64,
-}
-
-impl Clock {
-    fn start() -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { start: Instant::now(), start_wall: millis(since_1970) }
-    }
-
-    fn now(&self) -> u64 {
-        nanos(self.start.elapsed())
-    }
-
-    /// Milliseconds since 1970 at `now`.
-    fn wall(&self, now: u64) -> u64 {
-        self.start_wall + now / 1_000_000
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Which messages a connection may send.

@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 use timbermq_bench::load::{self, Endpoint, Pace, Run};
+use timbermq_bench::reading::Pulls;
 use timbermq_bench::report::Subject;
 use timbermq_bench::skeleton::{self, Cluster, ReplicaArgs, Skeleton, Sync};
 use timbermq_bench::usage::Watched;
-use timbermq_bench::{calibrate, consume, rocketmq};
+use timbermq_bench::{calibrate, consume, rocketmq, subscribe};
 use timbermq_remoting::SerializeType;
 
 #[derive(Parser)]
@@ -28,6 +29,8 @@ enum Verb {
     Load(LoadArgs),
     /// Reads a topic from its beginning to where it ends now, as fast as it comes, and measures.
     Consume(ConsumeArgs),
+    /// Follows a topic from where it ends now, as many consumer groups that each get every message, and measures.
+    Subscribe(SubscribeArgs),
     /// Starts a leader and two followers that do the least, and measures the same load with them.
     Skeleton(SkeletonArgs),
     /// Measures round trips over loopback and syncs.
@@ -121,6 +124,9 @@ struct LoadArgs {
     /// Messages of a send: with more than one, sends are batches, and window, rate and latencies are those of batches.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
+    /// Each body of 8 bytes or more begins with the moment at which the message was due, as `subscribe` reads it.
+    #[arg(long, conflicts_with = "batch")]
+    stamp: bool,
     /// How headers are written.
     #[arg(long, value_enum, default_value_t = HeaderForm::Json)]
     header: HeaderForm,
@@ -137,8 +143,9 @@ struct LoadArgs {
     pace: PaceArgs,
 }
 
+/// How messages are read, whoever does it.
 #[derive(Args)]
-struct ConsumeArgs {
+struct PullArgs {
     /// NameServers, host:port, separated by ';'.
     #[arg(long, default_value = "127.0.0.1:9876")]
     namesrv: String,
@@ -148,9 +155,6 @@ struct ConsumeArgs {
     /// Queues that are read, by number; all unless given. A pull of each is in flight, all over one connection to a replica.
     #[arg(long, value_delimiter = ',')]
     queues: Vec<u32>,
-    /// Group that the pulls say they belong to; its offsets are neither read nor stored.
-    #[arg(long, default_value = "bench-consume")]
-    group: String,
     /// Most messages of a pull; stock consumers ask for 32.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
@@ -160,10 +164,7 @@ struct ConsumeArgs {
     /// Reads from leaders alone, wherever their answers send it.
     #[arg(long)]
     leader_only: bool,
-    /// Longest time all of it may take.
-    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
-    time: Duration,
-    /// Longest wait for an answer.
+    /// Longest wait for an answer, beyond what a broker may wait until there is something to give.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     answer_max: Duration,
     /// Process of a server, whose CPU and memory are measured; may be repeated.
@@ -175,6 +176,66 @@ struct ConsumeArgs {
     /// Prints one JSON object on the last line.
     #[arg(long)]
     json: bool,
+}
+
+impl PullArgs {
+    fn pulls(&self, group: &str, suspend: Option<Duration>) -> Pulls {
+        Pulls {
+            name_servers: name_servers(&self.namesrv),
+            topic: self.topic.clone(),
+            queues: self.queues.clone(),
+            group: group.to_owned(),
+            batch: self.batch,
+            batch_bytes: self.batch_bytes,
+            leader_only: self.leader_only,
+            suspend,
+            answer_max: self.answer_max,
+        }
+    }
+
+    fn watched(&self) -> Watched {
+        Watched { servers: self.pids.clone(), dir: None, client: None }
+    }
+
+    fn tell(&self, figures: &Value, text: &str) -> Result<()> {
+        say(&if self.json { figures.to_string() } else { text.to_owned() })
+    }
+}
+
+#[derive(Args)]
+struct ConsumeArgs {
+    /// Group that the pulls say they belong to; its offsets are neither read nor stored.
+    #[arg(long, default_value = "bench-consume")]
+    group: String,
+    /// Longest time all of it may take.
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    time: Duration,
+    #[command(flatten)]
+    pull: PullArgs,
+}
+
+#[derive(Args)]
+struct SubscribeArgs {
+    /// Consumer groups, each with connections of its own.
+    #[arg(long, default_value_t = 1)]
+    subscriptions: usize,
+    /// What the names of the groups begin with; their offsets are neither read nor stored.
+    #[arg(long, default_value = "bench-subscribe")]
+    group: String,
+    /// How long a broker may wait until there is something to give; stock consumers say 15 s.
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    suspend: Duration,
+    /// How long is measured.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    time: Duration,
+    /// What is not measured before.
+    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    warmup: Duration,
+    /// How much longer what was due is waited for.
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    linger: Duration,
+    #[command(flatten)]
+    pull: PullArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -233,6 +294,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Load(args) => load(&args),
         Verb::Consume(args) => consume(&args),
+        Verb::Subscribe(args) => subscribe(&args),
         Verb::Skeleton(args) => skeleton(&args),
         Verb::Calibrate { dir, time } => calibrate::run(&dir, time).and_then(|told| say(&told.to_string())),
         Verb::SkeletonReplica(args) => {
@@ -258,6 +320,7 @@ fn load(args: &LoadArgs) -> Result<()> {
         producer_group: "bench".to_owned(),
         size: args.pace.size,
         batch: args.batch,
+        stamp: args.stamp,
         header: match args.header {
             HeaderForm::Json => SerializeType::Json,
             HeaderForm::Binary => SerializeType::Binary,
@@ -271,21 +334,26 @@ fn load(args: &LoadArgs) -> Result<()> {
 }
 
 fn consume(args: &ConsumeArgs) -> Result<()> {
-    let options = consume::Options {
-        name_servers: name_servers(&args.namesrv),
-        topic: args.topic.clone(),
-        queues: args.queues.clone(),
-        group: args.group.clone(),
-        batch: args.batch,
-        batch_bytes: args.batch_bytes,
-        leader_only: args.leader_only,
-        time: args.time,
-        answer_max: args.answer_max,
-        watched: Watched { servers: args.pids.clone(), dir: None, client: None },
-    };
+    let ConsumeArgs { group, time, pull } = args;
+    let options = consume::Options { pulls: pull.pulls(group, None), time: *time, watched: pull.watched() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = runtime.block_on(consume::run(options))?;
-    say(&if args.json { run.to_json(&args.system).to_string() } else { run.to_text(&args.system) })
+    pull.tell(&run.to_json(&pull.system), &run.to_text(&pull.system))
+}
+
+fn subscribe(args: &SubscribeArgs) -> Result<()> {
+    let SubscribeArgs { subscriptions, group, suspend, time, warmup, linger, pull } = args;
+    let options = subscribe::Options {
+        pulls: pull.pulls(group, Some(*suspend)),
+        subscriptions: *subscriptions,
+        warmup: *warmup,
+        time: *time,
+        linger: *linger,
+        watched: pull.watched(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = runtime.block_on(subscribe::run(options))?;
+    pull.tell(&run.to_json(&pull.system), &run.to_text(&pull.system))
 }
 
 fn name_servers(list: &str) -> Vec<String> {
@@ -352,5 +420,14 @@ mod tests {
         assert_eq!(pace(&[]), Pace::Window(64));
         assert_eq!(pace(&["--rate", "500"]), Pace::Rate { per_second: 500, in_flight_max: 10_000 });
         assert!(Cli::try_parse_from(["timbermq-bench", "load", "--rate", "5", "--window", "1"]).is_err());
+    }
+
+    #[test]
+    fn subscriptions_let_brokers_wait_as_stock_consumers_do() {
+        let cli = Cli::parse_from(["timbermq-bench", "subscribe", "--queues", "1,2"]);
+        let Verb::Subscribe(args) = cli.verb else { panic!("another verb") };
+        let pulls = args.pull.pulls(&args.group, Some(args.suspend));
+        assert_eq!((pulls.batch, pulls.suspend, pulls.queues), (32, Some(Duration::from_secs(15)), vec![1, 2]));
+        assert!(Cli::try_parse_from(["timbermq-bench", "load", "--stamp", "--batch", "2"]).is_err());
     }
 }

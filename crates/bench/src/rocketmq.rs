@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::BytesMut;
 use timbermq_client::{Client, ClientConfig, MessageQueue, TopicSettings};
 use timbermq_remoting::{FrameDecoder, ResponseCode, SerializeType};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::load::{Answer, Endpoint, Sender};
+use crate::arrivals::stamp;
+use crate::load::{Answer, Endpoint, Moment, Sender};
 use crate::prepared::{Freight, Particulars, PreparedSend, token_of};
 
 /// Longest wait for a connection.
@@ -40,6 +41,9 @@ pub struct Options {
     pub size: usize,
     /// Messages of a send; with more than one, sends are batches.
     pub batch: u32,
+    /// Whether the body of each message begins with the moment at which it was due: µs since 1970 in eight bytes, the highest byte
+    /// first. Shorter bodies are left as they are.
+    pub stamp: bool,
     /// How headers are written; stock clients write JSON unless told otherwise.
     pub header: SerializeType,
 }
@@ -113,6 +117,7 @@ impl RocketMq {
     /// # Errors
     /// No NameServer answers, or the topic cannot be made.
     pub async fn open(options: Options) -> Result<Self> {
+        ensure!(!options.stamp || options.batch == 1, "messages of batches are not stamped");
         let env = timbermq_host::env();
         let config = ClientConfig { name_servers: options.name_servers.clone(), ..ClientConfig::default() };
         let client = Client::new(&env, config);
@@ -178,7 +183,7 @@ impl Endpoint for RocketMq {
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))
             .and_then(|connected| connected)
             .with_context(|| format!("connecting to {}", target.addr))?;
-        let Options { producer_group, size, batch, header, .. } = &self.options;
+        let Options { producer_group, size, batch, stamp, header, .. } = &self.options;
         let freight = Freight::new(*size, *batch, &self.identity, index as u64)?;
         let prepare = |queue| PreparedSend::new(&queue, producer_group, &self.identity, &freight, *header);
         let prepared: Vec<PreparedSend> =
@@ -187,6 +192,7 @@ impl Endpoint for RocketMq {
             next: index % prepared.len(),
             prepared,
             freight,
+            stamp: *stamp,
             number: Arc::clone(&self.number),
             decoder: FrameDecoder::default(),
         };
@@ -207,15 +213,21 @@ pub struct RocketMqSender {
     prepared: Vec<PreparedSend>,
     next: usize,
     freight: Freight,
+    /// See [`Options::stamp`].
+    stamp: bool,
     number: Arc<AtomicU64>,
     decoder: FrameDecoder,
 }
 
 impl Sender for RocketMqSender {
-    fn put(&mut self, token: u32, born: u64, out: &mut BytesMut) {
+    fn put(&mut self, token: u32, Moment { born, due }: Moment, out: &mut BytesMut) {
         let number = self.number.fetch_add(self.freight.messages(), Ordering::Relaxed);
         self.next = (self.next + 1) % self.prepared.len();
         self.prepared[self.next].put(Particulars { token, born, number }, &mut self.freight, out);
+        if self.stamp {
+            let body = out.len() - self.freight.len();
+            stamp(&mut out[body..], due);
+        }
     }
 
     fn take(&mut self, received: &mut BytesMut) -> Result<Option<Answer>> {
@@ -237,6 +249,8 @@ mod tests {
 
     use super::*;
 
+    const MOMENT: Moment = Moment { born: 1_700_000_000_000, due: 1_700_000_000_000_321 };
+
     fn sender(queues: i32) -> RocketMqSender {
         let freight = Freight::new(8, 1, "7F0000011234DEADBEEF", 1).unwrap();
         let prepared = (0..queues)
@@ -245,14 +259,21 @@ mod tests {
                 PreparedSend::new(&queue, "p", "7F0000011234DEADBEEF", &freight, SerializeType::Json).unwrap()
             })
             .collect();
-        RocketMqSender { prepared, next: 0, freight, number: Arc::default(), decoder: FrameDecoder::default() }
+        RocketMqSender {
+            prepared,
+            next: 0,
+            freight,
+            stamp: false,
+            number: Arc::default(),
+            decoder: FrameDecoder::default(),
+        }
     }
 
     #[test]
     fn queues_are_taken_in_turn_and_keys_are_never_repeated() {
         let mut sender = sender(3);
         let mut out = BytesMut::new();
-        (0..6).for_each(|token| sender.put(token, 1_700_000_000_000, &mut out));
+        (0..6).for_each(|token| sender.put(token, MOMENT, &mut out));
         let decoder = FrameDecoder::default();
         let mut seen = std::collections::BTreeSet::new();
         let mut queues = Vec::new();
@@ -262,6 +283,18 @@ mod tests {
             assert_eq!(command.body.len(), 8);
         }
         assert_eq!(queues, ["1", "2", "0", "1", "2", "0"]);
+    }
+
+    #[test]
+    fn a_body_has_the_moment_at_which_it_was_due_where_that_is_asked_for() {
+        let mut sender = RocketMqSender { stamp: true, ..sender(1) };
+        let mut out = BytesMut::new();
+        sender.put(0, MOMENT, &mut out);
+        sender.stamp = false;
+        sender.put(1, MOMENT, &mut out);
+        let mut body = || FrameDecoder::default().decode(&mut out).unwrap().unwrap().body;
+        assert_eq!(body(), MOMENT.due.to_be_bytes()[..]);
+        assert_ne!(body(), MOMENT.due.to_be_bytes()[..]);
     }
 
     #[test]
@@ -326,6 +359,7 @@ mod tests {
             producer_group: "p".into(),
             size: 8,
             batch: 1,
+            stamp: false,
             header: SerializeType::Json,
         };
         let endpoint = RocketMq::open(options).await.unwrap();

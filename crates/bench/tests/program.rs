@@ -58,7 +58,7 @@ fn the_skeleton_stores_the_same_three_times_and_tells_its_figures() {
 
 #[test]
 fn nobody_there_is_an_error() {
-    for tool in ["load", "consume"] {
+    for tool in ["load", "consume", "subscribe"] {
         let output = bench(&[tool, "--namesrv", "127.0.0.1:1", "--time", "1s", "--json"]);
         assert_eq!(output.status.code(), Some(1), "{tool}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("error: asking for the route"), "{tool}");

@@ -72,6 +72,7 @@ pub fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
         producer_group: "timbermq_bench".to_owned(),
         size: args.size,
         batch: 1,
+        stamp: false,
         header: SerializeType::Json,
     };
     let options = args.options();

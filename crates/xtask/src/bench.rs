@@ -13,9 +13,9 @@ use crate::workspace::{Workspace, stdout_of, without_cargo_variables};
 use crate::{gate, golang, micro, page, product, run, setup};
 
 /// Scenarios that run a whole cluster.
-const SCENARIOS: [&str; 11] = ["s1", "s4", "s5", "s6", "s7", "s9", "s10", "s11", "s12", "growth", "peers"];
+const SCENARIOS: [&str; 13] = ["s1", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s14", "growth", "peers"];
 /// What the bench's own program does alone.
-const TOOLS: [&str; 4] = ["load", "consume", "skeleton", "calibrate"];
+const TOOLS: [&str; 5] = ["load", "consume", "subscribe", "skeleton", "calibrate"];
 /// What is slowed down as little as possible: nobody else's steps are killed for it.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(4 * 3600);
 

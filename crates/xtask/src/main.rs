@@ -86,17 +86,19 @@ const TASKS: &[Task] = &[
                 bench s5 [--rates R,R,…] [--pairs N] [--seconds S] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s6 [--topics N,N,…] [--pairs N] [--seconds S] [--window N] [--connections N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s7 [--gb GB] [--rate N] [--seconds S] [--batches N,N,…] [--consumers N] [--rounds N] [--leader-only] [--dir DIR] [--record] |\n       \
+                bench s8 [--subscriptions N,N,…] [--rate N] [--rounds N] [--seconds S] [--batch N] [--size BYTES] [--dir DIR] [--record] |\n       \
                 bench s9 [--rounds N] [--own-only] [--only kill|pause|cut] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s10 [--gb GB] [--replicas N] [--rounds N] [--rebuilds N] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench s11 [--queues N,N,…] [--queues-per-topic N] [--seconds S] [--rest S] [--dir DIR] [--record] |\n       \
                 bench s12 [--queues N,N,…] [--stored N,N,…] [--runs N] [--rate N] [--gets N] [--seed N] [--dir DIR] [--record] |\n       \
+                bench s14 [--minutes M] [--slice S] [--rate N] [--size BYTES] [--set KEY=VALUE] [--dir DIR] [--record] |\n       \
                 bench growth [--runs N] [--seconds S] [--sizes B,B,…] [--connections N,N,…] [--replicas N,N,…]\n       \
                 \x20            [--queues N,N,…] [--groups N,N,…] [--stored N,N,…] [--only WHAT,…] [--dir DIR] [--record] |\n       \
                 bench peers [--scenario s1|s2|s5|s7] [--only NAMES] [--pairs N] [--seconds S] [--windows W,W,…] [--rate R] [--gb GB] [--batch N] [--dir DIR] [--record] |\n       \
                 bench micro [--only NAME]... [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench gate [--accept] [--plant N [--must-fail]] [--json] |\n       \
                 bench page [--out FILE] |\n       \
-                bench load|consume|skeleton|calibrate ARGS...",
+                bench load|consume|subscribe|skeleton|calibrate ARGS...",
         details: "  s1               durable sends to three replicas, and the same load on the skeleton, A B A B\n  \
                   --pairs N        pairs of runs for each window; 5 unless given\n  \
                   --seconds S      measured in each run; 10 unless given\n  \
@@ -112,6 +114,10 @@ const TASKS: &[Task] = &[
                   --batches N,N    most messages of a pull; 32,256 unless given\n  \
                   --consumers N    reading processes; 1 unless given\n  \
                   --leader-only    pulls go to the leader, wherever answers send them\n  \
+                  --rounds N       how often; 3 unless given\n  \
+                  s8               consumer groups that each get every message as it comes: latency from end to end, CPU\n  \
+                  --subscriptions N,N   how many; 1,10,100 unless given\n  \
+                  --rate N         sends a second; 5000 unless given\n  \
                   --rounds N       how often; 3 unless given\n  \
                   s9               the leader is killed, and paused: when sends succeed again, of our own and the stock Java client\n  \
                   --rounds N       how often; 20 unless given\n  \
@@ -129,6 +135,11 @@ const TASKS: &[Task] = &[
                   --stored N,N     messages there are when it is measured; 1000000,10000000 unless given; 100 bytes of disk each\n  \
                   --runs N         how often; 2 unless given\n  \
                   --rate N         messages in a second of the log, of which nobody waits for the end; 50000 unless given\n  \
+                  s14              half of what the group can do, for long, in slices: latency, memory and disk at the end beside those\n  \
+                  \x20                at the beginning, while retention removes what is old\n  \
+                  --minutes M      in all; 30 unless given\n  \
+                  --slice S        seconds of a slice; 60 unless given\n  \
+                  --rate N         sends a second; half of a closed loop's, measured first, unless given\n  \
                   growth           what a message costs as bodies grow, and connections, replicas, queues, consumer groups that store\n  \
                   \x20                offsets, and messages stored before (17 GB of disk unless --stored says less); of the first, bytes in\n  \
                   \x20                flight are bounded, and what the limit of open files forbids is left out with the reason\n  \
@@ -149,8 +160,8 @@ const TASKS: &[Task] = &[
                   --must-fail      succeed only when that is found too slow, and of the parts those that are\n  \
                   page             write the page that shows recorded figures with drawings, crates/timbermq/docs/performance.html\n  \
                   --out FILE       write it there instead\n  \
-                  load, consume, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
-                  s1, s4, s7, s9, s10, s12, growth and peers end with one JSON object.",
+                  load, consume, subscribe, skeleton, calibrate   the parts alone; each tells more with --help\n\n\
+                  s1, s4, s7, s8, s9, s10, s12, s14, growth and peers end with one JSON object.",
         run: bench::run,
     },
     Task {

@@ -1,10 +1,12 @@
 //! The page on performance: only what recorded runs measured, with how, where and beside what.
 
+mod fan_out;
 mod html;
 mod indexed;
 mod markup;
 mod peers;
 mod plots;
+mod soak;
 
 use std::fmt::Write as _;
 
@@ -45,10 +47,12 @@ fn part(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
+        "s8" => fan_out::table(&figures),
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
         "s12" => indexed::table(&figures),
+        "s14" => soak::table(&figures),
         "growth" => growth(&figures),
         "peers-s1" | "peers-s2" => peers::sends(&figures),
         "peers-s5" => peers::latency(&figures),
@@ -435,7 +439,7 @@ fn circumstances(figures: &Value) -> String {
 /// What others used of the machine, over all windows.
 fn others(figures: &Value) -> String {
     let of_peers = array(&figures["peers"]).flat_map(|peer| array(&peer["windows"]));
-    let names = ["windows", "rates", "topics", "batches", "idle", "growth"];
+    let names = ["windows", "rates", "topics", "batches", "fan_out", "idle", "slices", "growth"];
     let own = names.into_iter().flat_map(|name| array(&figures[name]));
     let rows: Vec<&Value> = own.chain(of_peers).collect();
     let medians = || rows.iter().filter_map(|row| row["others_cores"].as_f64());
@@ -609,6 +613,14 @@ mod tests {
                     "p99_ratio": 1.5, "p99_ratio_min": 1.2, "p99_ratio_max": 1.8,
                 }],
             }),
+            "bench-s8" => json!({
+                "rounds": 3, "seconds": 10, "warmup_seconds": 4, "rate": 5_000, "queues": 4, "batch": 32, "message_size": 1024,
+                "fan_out": [{
+                    "subscriptions": 100, "rounds": 3, "not_kept": 1, "errors": 6, "p50_us": 1_500.0, "p99_us": 7_250.0,
+                    "p99_us_min": 6_000.0, "p99_us_max": 9_000.0, "msgs_per_s": 500_000.0, "mb_per_s": 560.4, "delivered": 0.9987,
+                    "servers_cpu_us_per_msg": 1.25, "client_cpu_us_per_msg": 0.75,
+                }],
+            }),
             "bench-peers-s7" => {
                 let window = json!({
                     "pairs": 3, "ratio_median": 2.5, "ratio_min": 2.0, "ratio_max": 3.0, "errors": 7, "timbermq_errors": 1,
@@ -650,6 +662,20 @@ mod tests {
                     "leader": { "rss_mb": 68.2, "pss_mb": 53.0, "cpu_percent": 0.85, "switches_per_s": 90.0, "dirtied_kb_per_min": 0.0 },
                     "follower": { "rss_mb": 66.5 }, "namesrv": { "rss_mb": 20.1 },
                 }],
+            }),
+            "bench-s14" => json!({
+                "minutes": 30, "seconds": 60, "rate": 10_000, "maximum_msgs_per_s": 20_001.5, "message_size": 1024,
+                "soak": {
+                    "slices": 30, "slices_compared": 5, "not_kept": 2, "errors": 7, "p99_ratio": 0.98, "p999_ratio": 1.25,
+                    "rss_ratio": 1.01, "disk_ratio": 1.0,
+                    "first": { "p999_us": 8_000.0, "p999_us_min": 7_000.0, "p999_us_max": 9_000.0 },
+                    "all": { "msgs_per_s": 10_000.0, "p50_us": 1_500.0, "rss_mb": 450.4 },
+                    "last": { "p999_us": 10_000.0, "disk_mb": 2_500.0 },
+                },
+                "slices": [
+                    { "began_s": 0.0, "p999_us": 8_000.0, "rss_mb": 440.0, "disk_mb": 2_500.0 },
+                    { "began_s": 61.5, "p999_us": 10_000.0, "rss_mb": 450.0, "disk_mb": 2_500.0 },
+                ],
             }),
             "bench-s12" => json!({
                 "runs_each": 3, "rate": 50_000, "gets": 10_000, "message_size": 1024, "messages_per_entry": 64,
@@ -733,6 +759,18 @@ mod tests {
         );
         assert!(page.contains("a byte that was read: TimberMQ –, other 1.04."), "{page}");
         assert!(page.contains("even undisturbed in 0 of 3 rounds, the peer's in 1; those"), "{page}");
+        assert!(
+            page.contains("| 100 | 1.50 | **7.25 (6.00–9.00)** | – | – | 500 000 | 560 | 99.87 | 1.25 | 0.75 | – |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("5000 sends a second of 1024 bytes to 4 queues, 32 messages a pull. 6 errors."),
+            "{page}"
+        );
+        assert!(
+            page.contains("Beside 100 subscriptions the producer did not keep the rate in 1 of 3 rounds."),
+            "{page}"
+        );
         assert!(page.contains("| kept | 812 (700–1900) | 812 | 400 | 0.65 | – | 5 |"), "{page}");
         assert!(page.contains("| 20.08 | 0.50 | 1 |") && page.contains("page cache **not** dropped"), "{page}");
         assert!(page.contains("1 replica, 10.0 GB of log each with 8 123 456 messages of 1024 bytes"), "{page}");
@@ -753,6 +791,11 @@ mod tests {
         );
         assert!(page.contains("| 1000 | 10 000 000 | **7.1** | 8.7 | 25.6 | 13.0 | 199 |"), "{page}");
         assert!(page.contains("Compaction had not ended in 1 of these."), "{page}");
+        assert!(page.contains("| first 5 | – | – | – | 8.0 (7.0–9.0) |"), "{page}");
+        assert!(page.contains("| all 30 | 10 000 | 1.50 | – | – | – | – | 450 | – |"), "{page}");
+        assert!(page.contains("| last beside first | | – | 0.98 | **1.25** | | – | **1.01** | **1.00** |"), "{page}");
+        assert!(page.contains("for 30 minutes, where a closed loop of 1024 came to 20 002."), "{page}");
+        assert!(page.contains("not kept in 2 slices. 7 errors."), "{page}");
         assert!(page.contains("| message size | 256 KiB | 64 | 300.0 (290.0–310.0) |"), "{page}");
         assert!(page.contains("| stored messages | 10 000 000 | 1024 | 11.0 |"), "{page}");
         assert!(page.contains("| 262.1 |") && page.contains("| replicas | 5 | 1024 | – | – |"), "{page}");

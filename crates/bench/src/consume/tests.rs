@@ -1,118 +1,19 @@
 //! Readings of queues whose replicas do what they are told.
 
-use std::sync::{Arc, Mutex};
-
-use timbermq_record::RecordBuilder;
+use serde_json::json;
+use timbermq_remoting::ResponseCode;
 use timbermq_remoting::header::PullMessageHeader;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 use super::*;
-
-/// Messages of each queue.
-const END: i64 = 10;
-
-/// Bytes of the records that a pull gave.
-fn body(messages: i64) -> BytesMut {
-    let mut body = BytesMut::new();
-    for _ in 0..messages {
-        RecordBuilder::new("bench", b"hello").encode(&mut body).unwrap();
-    }
-    body
-}
-
-/// What a replica does with a pull.
-#[derive(Clone, Copy)]
-enum Reaction {
-    /// Gives this many messages, and names the replica to be asked next.
-    Give(i64, i64),
-    /// Answers with this code, and says where to go on.
-    Say(ResponseCode, i64),
-    Close,
-    Cut,
-}
-
-/// What a replica was asked: queue and offset of each pull, over which connection.
-type Asked = Arc<Mutex<Vec<(usize, i32, i64)>>>;
-
-/// A replica; `react` gets the number of the pull, from 0, and the pull.
-async fn replica(react: fn(usize, &PullMessageHeader) -> Reaction) -> (String, Asked) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (addr, asked) = (listener.local_addr().unwrap().to_string(), Asked::default());
-    let log = Arc::clone(&asked);
-    tokio::spawn(async move {
-        for connection in 0.. {
-            let Ok((mut stream, _)) = listener.accept().await else { return };
-            let asked = Arc::clone(&log);
-            tokio::spawn(async move {
-                let (mut received, decoder) = (BytesMut::new(), FrameDecoder::default());
-                while stream.read_buf(&mut received).await.is_ok_and(|bytes| bytes > 0) {
-                    while let Some(pull) = decoder.decode(&mut received).unwrap() {
-                        let header: PullMessageHeader = pull.header().unwrap();
-                        let number = {
-                            let mut asked = asked.lock().unwrap();
-                            asked.push((connection, header.queue_id, header.queue_offset));
-                            asked.len() - 1
-                        };
-                        let mut found = PullMessageResponseHeader {
-                            suggest_which_broker_id: 0,
-                            next_begin_offset: header.queue_offset,
-                            min_offset: 0,
-                            max_offset: END,
-                            offset_delta: None,
-                            topic_sys_flag: None,
-                            group_sys_flag: None,
-                            forbidden_type: None,
-                        };
-                        let mut code = ResponseCode::SUCCESS;
-                        let mut records = BytesMut::new();
-                        match react(number, &header) {
-                            Reaction::Give(messages, id) => {
-                                records = body(messages);
-                                found.next_begin_offset += messages;
-                                found.suggest_which_broker_id = id;
-                            }
-                            Reaction::Say(said, next) => (code, found.next_begin_offset) = (said, next),
-                            Reaction::Close => return,
-                            Reaction::Cut => {
-                                records = body(2);
-                                records.truncate(records.len() - 1);
-                                found.next_begin_offset += 2;
-                            }
-                        }
-                        let answer = pull.respond(code).with_header(&found).with_body(records.freeze());
-                        let mut out = BytesMut::new();
-                        answer.encode(&mut out).unwrap();
-                        stream.write_all(&out).await.unwrap();
-                    }
-                }
-            });
-        }
-    });
-    (addr, asked)
-}
+use crate::reading::puppets::{Reaction, body, pulls, replica, topic};
 
 fn options(time: Duration) -> Options {
-    Options {
-        name_servers: Vec::new(),
-        topic: "bench".into(),
-        queues: Vec::new(),
-        group: "readers".into(),
-        batch: 4,
-        batch_bytes: None,
-        leader_only: false,
-        time,
-        answer_max: Duration::from_secs(10),
-        watched: Watched::default(),
-    }
+    Options { pulls: pulls(), time, watched: Watched::default() }
 }
 
 /// Reads queues of one broker group whose replicas, by broker id, are these.
 async fn read_from(addrs: &[&str], queues: i32, options: Options) -> Result<Run> {
-    let queue = |id| MessageQueue::new("bench", "broker-a", id);
-    let cursors = (0..queues).map(|id| Cursor::new(&options, &queue(id), 0, 0..END)).collect();
-    let replicas = (0..).zip(addrs).map(|(id, addr)| Replica::new(0, id, (*addr).to_owned())).collect();
-    read(options, cursors, replicas).await
+    finish(options, &topic(addrs, queues)).await
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -143,7 +44,9 @@ async fn the_next_pull_goes_where_the_last_answer_says_unless_leaders_alone_are_
     read_from(&addrs, 1, options(MINUTE)).await.unwrap();
     assert_eq!(*of_leader.lock().unwrap(), [(0, 0, 0)]);
     assert_eq!(*of_follower.lock().unwrap(), [(0, 0, 4), (0, 0, 8)]);
-    read_from(&addrs, 1, Options { leader_only: true, ..options(MINUTE) }).await.unwrap();
+    let leader_only = Pulls { leader_only: true, ..pulls() };
+    let run = read_from(&addrs, 1, Options { pulls: leader_only, ..options(MINUTE) }).await.unwrap();
+    assert!(run.elapsed < MINUTE, "whoever is never asked does not wait until the time is up");
     assert_eq!((of_leader.lock().unwrap().len(), of_follower.lock().unwrap().len()), (4, 2));
     // Nobody has this id: the one that answered goes on.
     read_from(&addrs[..1], 1, options(MINUTE)).await.unwrap();

@@ -8,7 +8,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::{Endpoint, Sender, Shared, Supply, TICK, nanos};
+use super::{Endpoint, Moment, Sender, Shared, Supply, TICK};
+use crate::clock::{Clock, nanos};
 use crate::tally::{Fate, Tally};
 
 /// Free space offered to each read.
@@ -119,7 +120,7 @@ impl<S: Sender> Link<S> {
         let answer_max = nanos(shared.options.answer_max);
         loop {
             let now = shared.clock.now();
-            self.fill(now, shared.clock.wall(now), supply, shared.span.to);
+            self.fill(now, &shared.clock, supply, shared.span.to);
             let done = now >= shared.span.to && self.flights.is_empty() && supply.unsent(shared.span.to) == 0;
             if done || now >= shared.span.to + answer_max {
                 return Ok(());
@@ -144,17 +145,18 @@ impl<S: Sender> Link<S> {
     }
 
     /// Appends what may be sent now.
-    fn fill(&mut self, now: u64, wall: u64, supply: &mut Supply, end: u64) {
+    fn fill(&mut self, now: u64, clock: &Clock, supply: &mut Supply, end: u64) {
         if now < self.hold_until {
             return;
         }
+        let born = clock.wall_us(now) / 1_000;
         while !self.flights.is_full() {
             let Some(due) = supply.take(now, end) else { return };
             if self.flights.is_empty() {
                 self.heard = now;
             }
             let Some(token) = self.flights.begin(due, now) else { return };
-            self.sender.put(token, wall, &mut self.out);
+            self.sender.put(token, Moment { born, due: clock.wall_us(due) }, &mut self.out);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::nanos;
+use crate::clock::nanos;
 use crate::schedule::{due, first_at_or_after};
 
 /// Shortest distance of two wake-ups: what falls due within it is sent together.

@@ -14,7 +14,7 @@ use crate::tally::Fate;
 struct Plain;
 
 impl Sender for Plain {
-    fn put(&mut self, token: u32, _born: u64, out: &mut BytesMut) {
+    fn put(&mut self, token: u32, _: Moment, out: &mut BytesMut) {
         out.put_u32(token);
     }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::ACK_BYTES;
 use crate::body::Bodies;
-use crate::load::{Answer, Endpoint, Sender};
+use crate::load::{Answer, Endpoint, Moment, Sender};
 
 /// A running leader.
 pub struct Skeleton {
@@ -34,7 +34,7 @@ pub struct SkeletonSender {
 }
 
 impl Sender for SkeletonSender {
-    fn put(&mut self, token: u32, _born: u64, out: &mut BytesMut) {
+    fn put(&mut self, token: u32, _: Moment, out: &mut BytesMut) {
         let body = self.bodies.next();
         out.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
         out.put_slice(body);
@@ -59,8 +59,9 @@ mod tests {
     fn acknowledgements_belong_to_messages_in_order() {
         let mut sender = SkeletonSender { bodies: Bodies::half_random(3, 1), sent: VecDeque::new() };
         let mut out = BytesMut::new();
-        sender.put(7, 0, &mut out);
-        sender.put(2, 0, &mut out);
+        let moment = Moment { born: 0, due: 0 };
+        sender.put(7, moment, &mut out);
+        sender.put(2, moment, &mut out);
         assert_eq!((out.len(), &out[..4]), (14, &[0, 0, 0, 3][..]));
         let mut received = BytesMut::zeroed(2 * ACK_BYTES - 1);
         assert_eq!(sender.take(&mut received).unwrap(), Some(Answer { token: 7, code: 0 }));

@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::markup::{blocks, escaped, inline};
 use super::plots::{Bars, Group, Lines, Range, short};
-use super::{TEXT, grown, indexed, part};
+use super::{TEXT, fan_out, grown, indexed, part, soak};
 use crate::page::number;
 use crate::workspace::array;
 
 /// The style of every report, and what this one has beside it.
 const CSS: [&str; 2] = [include_str!("../../../../jepsen/src/report/page.css"), include_str!("page.css")];
 /// Who is shown first everywhere.
-const OURS: &str = "TimberMQ";
+pub(super) const OURS: &str = "TimberMQ";
 
 /// The page, of figures that `results` finds by the name of their file.
 pub(crate) fn page(results: &dyn Fn(&str) -> Value) -> String {
@@ -48,6 +48,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "s5" => rated(&figures),
         "s6" => many_topics(&figures),
         "s7" => catching_up(&figures),
+        "s8" => fan_out::drawing(&figures),
         "s9" => takeovers(&figures),
         "s10" => recovery(&figures),
         "s11" => idle(&figures),
@@ -56,6 +57,7 @@ fn drawn(name: &str, results: &dyn Fn(&str) -> Value) -> String {
         "peers-stock" => beside_peers(&figures, "threads", "threads"),
         "peers-s5" => latency_beside_peers(&figures),
         "peers-s7" => catching_up_beside_peers(&figures),
+        "s14" => soak::drawing(&figures),
         "growth" => growth(&figures),
         _ => String::new(),
     };
@@ -400,7 +402,8 @@ fn growth(figures: &Value) -> String {
                 let name = Range::of(row, name, 1.0)?;
                 Some((value.as_f64()?, grown(what, value), name))
             });
-            let lines = Lines { title: format!("{title}, {growing}"), across, up, points: points.collect() };
+            let lines =
+                Lines { title: format!("{title}, {growing}"), across, up, points: points.collect(), is_course: false };
             out.push_str(&lines.draw());
         }
     }
@@ -481,7 +484,9 @@ mod tests {
             ">larger follower<",
             ">after 10 000 000<",
             ">index deleted<",
+            ">Room on the disk, over time<",
             ">beside the producer<",
+            ">100 subscriptions<",
             ">CPU a message, larger messages<",
             ">CPU a message, more stored messages<",
             ">99th percentile: TimberMQ ÷ the other, 5000/s<",

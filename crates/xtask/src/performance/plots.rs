@@ -18,6 +18,8 @@ const BAR: f64 = 17.0;
 const NAME: f64 = 19.0;
 /// Height of the axis with its name.
 const AXIS: f64 = 40.0;
+/// Most points of a course over time that are named.
+const NAMED_MAX: usize = 8;
 /// From this ratio of the largest to the smallest value on, a scale is logarithmic.
 const LOGARITHMIC_FROM: f64 = 25.0;
 
@@ -148,7 +150,7 @@ impl Bars {
     }
 }
 
-/// Lines over something that grows, both on logarithmic scales: what is proportional rises with a slope of one.
+/// Lines over something that grows, on a logarithmic scale where that is not time: what is proportional rises with a slope of one.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     /// What is shown.
@@ -159,6 +161,8 @@ pub(super) struct Lines {
     pub up: &'static str,
     /// Where a point stands, its name on the axis, and its value.
     pub points: Vec<(f64, String, Range)>,
+    /// What grows is time, and points are many: only some are named.
+    pub is_course: bool,
 }
 
 impl Lines {
@@ -169,7 +173,9 @@ impl Lines {
         let ranges: Vec<Range> = self.points.iter().map(|(_, _, range)| *range).collect();
         let across: Vec<Range> = self.points.iter().map(|(x, ..)| Range::at(*x)).collect();
         let (Some(first), Some(last)) = (across.first(), across.last()) else { return String::new() };
-        let x = Scale { from: first.median, to: last.median, is_log: true, low: GUTTER + 14.0, high: WIDTH - 30.0 };
+        let (low, high) = (GUTTER + 14.0, WIDTH - 30.0);
+        let x = Scale { from: first.median, to: last.median, is_log: !self.is_course, low, high };
+        let step = if self.is_course { self.points.len().div_ceil(NAMED_MAX) } else { 1 };
         let y = Scale::of(&ranges, HEIGHT, 40.0);
         let mut out = String::new();
         for tick in y.ticks() {
@@ -192,13 +198,19 @@ impl Lines {
             let _ = write!(
                 out,
                 "<g><title>{}: {} ({}–{})</title><path class='w0' d='M{px:.1} {min:.1}V{max:.1}'/>\
-                 <circle class='s0' cx='{px:.1}' cy='{py:.1}' r='4'/>\
-                 <text class='value' x='{px:.1}' y='{:.1}' text-anchor='middle'>{}</text></g>\
-                 <text class='tick' x='{px:.1}' y='{:.1}' text-anchor='middle'>{}</text>",
+                 <circle class='s0' cx='{px:.1}' cy='{py:.1}' r='4'/></g>",
                 escaped(name),
                 short(range.median),
                 short(range.min),
                 short(range.max),
+            );
+            if number % step > 0 {
+                continue;
+            }
+            let _ = write!(
+                out,
+                "<text class='value' x='{px:.1}' y='{:.1}' text-anchor='middle'>{}</text>\
+                 <text class='tick' x='{px:.1}' y='{:.1}' text-anchor='middle'>{}</text>",
                 max.min(py) - 8.0,
                 short(range.median),
                 HEIGHT + 18.0,
@@ -408,11 +420,16 @@ mod tests {
     #[test]
     fn lines_name_their_points() {
         let points = vec![(100.0, "100 B".to_owned(), Range::at(5.0)), (1024.0, "1 KiB".to_owned(), Range::at(6.0))];
-        let lines = Lines { title: "t".into(), across: "size", up: "µs", points };
+        let lines = Lines { title: "t".into(), across: "size", up: "µs", points, is_course: false };
         let drawn = lines.draw();
         assert!(
             drawn.contains(">1 KiB<") && drawn.contains(">size<") && drawn.contains(">µs<") && !drawn.contains("NaN")
         );
         assert_eq!(Lines::default().draw(), "");
+        let points = (0..30).map(|minute| (f64::from(minute), format!("m{minute}"), Range::at(5.0)));
+        let course = Lines { points: points.collect(), is_course: true, ..lines }.draw();
+        assert!(course.contains(">m0<") && course.contains(">m4<") && course.contains(">m28<"));
+        assert!(!course.contains(">m1<") && !course.contains("NaN"), "from 0, and evenly");
+        assert_eq!((course.matches("<circle").count(), course.matches("class='value'").count()), (30, 8));
     }
 }
