@@ -1,7 +1,7 @@
 //! From commands to entries: what arrives while earlier entries are on their way becomes the next one.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -26,7 +26,7 @@ use crate::role::Role;
 
 /// Commands waiting on the callers' runtime.
 const OUTBOX_MAX: usize = 16 * 1024;
-/// Deliveries waiting to be gathered: of all commands that arrived together, or of one.
+/// Commands waiting to be gathered, besides those of the delivery that is being taken.
 const QUEUE_MAX: usize = 16 * 1024;
 /// Entries whose outcomes wait to be handed out on the callers' runtime.
 const ANSWERED_MAX: usize = 64;
@@ -157,56 +157,127 @@ fn hand_out(answered: Answered) {
     }
 }
 
-/// Where commands become proposals: on the engine's thread.
+/// The way to the engine's thread, for all commands that arrived together or one; at most `commands_max` are on it.
+fn queue(commands_max: usize) -> (Queue, Inbox) {
+    let (sender, receiver) = mpsc::channel(commands_max);
+    let waiting = Arc::new(Budget::new(commands_max));
+    (Queue { sender, waiting: Arc::clone(&waiting) }, Inbox { receiver, waiting, here: Vec::new().into_iter() })
+}
+
+/// The end of the way where commands are put.
 #[derive(Clone)]
-struct Queue(mpsc::Sender<Vec<Waiting>>);
+struct Queue {
+    sender: mpsc::Sender<Vec<Waiting>>,
+    /// Commands that were not taken yet.
+    waiting: Arc<Budget>,
+}
 
 impl Queue {
     /// Never waits. What is known at once is told here.
     fn put(&self, commands: Vec<Waiting>) {
-        let (error, commands) = match self.0.try_send(commands) {
+        let count = commands.len();
+        if !self.waiting.try_take(count) {
+            return refuse_all(commands, &ProposeError::Overloaded);
+        }
+        let (error, commands) = match self.sender.try_send(commands) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(commands)) => (ProposeError::Overloaded, commands),
             Err(mpsc::error::TrySendError::Closed(commands)) => (ProposeError::Stopping, commands),
         };
-        refuse(commands.into_iter().map(Pending::from).collect(), &error);
+        self.waiting.give_back(count);
+        refuse_all(commands, &error);
+    }
+}
+
+/// The end of the way where commands are taken one by one, however many were put together.
+struct Inbox {
+    receiver: mpsc::Receiver<Vec<Waiting>>,
+    waiting: Arc<Budget>,
+    here: std::vec::IntoIter<Waiting>,
+}
+
+impl Inbox {
+    /// The next command; `None` if there will be none.
+    async fn next(&mut self) -> Option<Waiting> {
+        loop {
+            if let Some(command) = self.here.next() {
+                return Some(command);
+            }
+            let together = self.receiver.recv().await?;
+            self.take(together);
+        }
+    }
+
+    /// The next command that is here already.
+    fn next_here(&mut self) -> Option<Waiting> {
+        loop {
+            if let Some(command) = self.here.next() {
+                return Some(command);
+            }
+            let together = self.receiver.try_recv().ok()?;
+            self.take(together);
+        }
+    }
+
+    fn take(&mut self, together: Vec<Waiting>) {
+        self.waiting.give_back(together.len());
+        self.here = together.into_iter();
     }
 }
 
 /// Where commands gather on the callers' runtime until its tasks have had their turn, so that those that arrived together
 /// become one entry. Each given to the engine's thread by itself, the first would be an entry alone, and the rest the next.
-#[derive(Default)]
 struct Outbox {
-    commands: Mutex<Vec<Waiting>>,
+    /// Nothing once nobody hands them over any more.
+    commands: Mutex<Option<Vec<Waiting>>>,
     filled: Notify,
 }
 
 impl Outbox {
+    fn new() -> Self {
+        Self { commands: Mutex::new(Some(Vec::new())), filled: Notify::new() }
+    }
+
+    fn commands(&self) -> MutexGuard<'_, Option<Vec<Waiting>>> {
+        self.commands.lock().expect("nothing panics while it holds the outbox")
+    }
+
     /// Never waits. What is known at once is told here.
     fn put(&self, command: Waiting) {
-        let mut commands = self.commands.lock().expect("nothing panics while it holds the outbox");
-        if commands.len() >= OUTBOX_MAX {
-            drop(commands);
-            return refuse(vec![command.into()], &ProposeError::Overloaded);
-        }
-        let is_first = commands.is_empty();
-        commands.push(command);
+        let mut commands = self.commands();
+        let error = match &mut *commands {
+            Some(commands) if commands.len() < OUTBOX_MAX => {
+                commands.push(command);
+                if commands.len() == 1 {
+                    self.filled.notify_one();
+                }
+                return;
+            }
+            Some(_) => ProposeError::Overloaded,
+            None => ProposeError::Stopping,
+        };
         drop(commands);
-        if is_first {
-            self.filled.notify_one();
-        }
+        refuse_all(vec![command], &error);
     }
 
-    fn take(&self) -> Vec<Waiting> {
-        std::mem::take(&mut *self.commands.lock().expect("nothing panics while it holds the outbox"))
-    }
-
-    /// Hands over what gathers until nobody takes it any more.
+    /// Hands over what gathers until nobody takes it any more. When it ends, or its runtime does, what has gathered is refused,
+    /// and so is whatever comes.
     async fn empty_into(&self, queue: &Queue) {
-        while let Either::Left(()) = race(self.filled.notified(), queue.0.closed()).await {
-            queue.put(self.take());
+        let _closing = Closing(self);
+        while let Either::Left(()) = race(self.filled.notified(), queue.sender.closed()).await {
+            let together = self.commands().as_mut().map(std::mem::take).unwrap_or_default();
+            queue.put(together);
         }
-        queue.put(self.take());
+    }
+}
+
+/// Closes the outbox when it is dropped.
+struct Closing<'a>(&'a Outbox);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let left = self.0.commands().take();
+        refuse_all(left.unwrap_or_default(), &ProposeError::Stopping);
     }
 }
 
@@ -272,7 +343,7 @@ impl Proposer {
     /// `env`. Only the first call counts.
     pub fn answer_on(&self, env: &Env) {
         self.counter.open(env);
-        if self.outbox.set(Outbox::default()).is_ok() {
+        if self.outbox.set(Outbox::new()).is_ok() {
             let (outbox, queue) = (Arc::clone(&self.outbox), self.queue.clone());
             env.spawn("replica.commands", async move {
                 if let Some(outbox) = outbox.get() {
@@ -303,17 +374,17 @@ pub(crate) struct ProposerOptions {
 
 /// Starts the proposer. It ends when `stop` is closed, and answers what it has not proposed.
 pub(crate) fn start(options: ProposerOptions, stop: mpsc::Sender<()>) -> Proposer {
-    let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+    let (queue, waiting) = queue(QUEUE_MAX);
     let proposer = Proposer {
         env: options.env.clone(),
         log: options.log.clone(),
-        queue: Queue(queue),
+        queue,
         outbox: Arc::default(),
         counter: Counter::default(),
         in_flight: Arc::new(Budget::new(options.in_flight_bytes_max)),
         deadline: options.deadline,
     };
-    options.env.clone().spawn("raft.proposer", run(options, Inbox::new(waiting), proposer.counter.clone(), stop));
+    options.env.clone().spawn("raft.proposer", run(options, waiting, proposer.counter.clone(), stop));
     proposer
 }
 
@@ -342,38 +413,6 @@ impl Pending {
 
 /// The commands of one entry, in the order in which they came.
 type Replies = Vec<Pending>;
-
-/// Commands one by one, however many were handed over together.
-struct Inbox {
-    queue: mpsc::Receiver<Vec<Waiting>>,
-    here: std::vec::IntoIter<Waiting>,
-}
-
-impl Inbox {
-    fn new(queue: mpsc::Receiver<Vec<Waiting>>) -> Self {
-        Self { queue, here: Vec::new().into_iter() }
-    }
-
-    /// The next command; `None` if there will be none.
-    async fn next(&mut self) -> Option<Waiting> {
-        loop {
-            if let Some(command) = self.here.next() {
-                return Some(command);
-            }
-            self.here = self.queue.recv().await?.into_iter();
-        }
-    }
-
-    /// The next command that is here already.
-    fn next_here(&mut self) -> Option<Waiting> {
-        loop {
-            if let Some(command) = self.here.next() {
-                return Some(command);
-            }
-            self.here = self.queue.try_recv().ok()?.into_iter();
-        }
-    }
-}
 
 async fn run(options: ProposerOptions, mut waiting: Inbox, counter: Counter, stop: mpsc::Sender<()>) {
     let mut under_way = FuturesUnordered::new();
@@ -434,7 +473,7 @@ async fn run(options: ProposerOptions, mut waiting: Inbox, counter: Counter, sto
             Err(_) => refuse(replies, &ProposeError::Stopping),
         }
     }
-    waiting.queue.close();
+    waiting.receiver.close();
     while let Some(mut one) = left_over.take().or_else(|| waiting.next_here()) {
         one.then.tell(Err(ProposeError::Stopping));
     }
@@ -525,6 +564,11 @@ fn refuse(replies: Replies, error: &ProposeError) {
     hand_out(refusals(replies, error));
 }
 
+/// Refuses what was not gathered.
+fn refuse_all(commands: Vec<Waiting>, error: &ProposeError) {
+    refuse(commands.into_iter().map(Pending::from).collect(), error);
+}
+
 fn refusals(replies: Replies, error: &ProposeError) -> Answered {
     replies.into_iter().map(|one| one.with(Err(error.clone()))).collect()
 }
@@ -597,29 +641,44 @@ mod tests {
     fn commands_that_arrive_together_are_handed_over_together() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (tell, outcomes) = std::sync::mpsc::channel();
-        let (queue, mut waiting) = mpsc::channel(1);
-        let (queue, outbox) = (Queue(queue), Arc::new(Outbox::default()));
+        let ((queue, mut inbox), outbox) = (queue(OUTBOX_MAX), Arc::new(Outbox::new()));
         let emptying = runtime.spawn({
             let outbox = Arc::clone(&outbox);
             async move { outbox.empty_into(&queue).await }
         });
         (0..3).for_each(|number| outbox.put(command(number, &tell)));
-        let together = runtime.block_on(waiting.recv()).unwrap();
+        let together = runtime.block_on(inbox.receiver.recv()).unwrap();
+        inbox.waiting.give_back(together.len());
         assert_eq!(together.iter().map(|one| one.until.0).collect::<Vec<_>>(), [0, 1, 2]);
         // More than may wait here, before anybody has had a turn.
         let waits_max = OUTBOX_MAX as u64;
         (0..=waits_max).for_each(|number| outbox.put(command(number, &tell)));
         assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), [Err(ProposeError::Overloaded)]);
-        drop(waiting);
+        drop(inbox);
         runtime.block_on(emptying).unwrap();
         assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), vec![Err(ProposeError::Stopping); OUTBOX_MAX]);
+        outbox.put(command(0, &tell));
+        assert_eq!(outcomes.try_recv(), Ok(Err(ProposeError::Stopping)), "nobody hands anything over any more");
+    }
+
+    #[test]
+    fn commands_of_callers_whose_runtime_is_gone_have_an_outcome() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (tell, outcomes) = std::sync::mpsc::channel();
+        let ((queue, _inbox), outbox) = (queue(1), Arc::new(Outbox::new()));
+        let emptying = Arc::clone(&outbox);
+        runtime.spawn(async move { emptying.empty_into(&queue).await });
+        runtime.block_on(tokio::task::yield_now());
+        outbox.put(command(0, &tell));
+        drop(runtime);
+        outbox.put(command(1, &tell));
+        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), vec![Err(ProposeError::Stopping); 2]);
     }
 
     #[test]
     fn commands_come_in_order_however_they_were_handed_over() {
-        let (tell, _outcomes) = std::sync::mpsc::channel();
-        let (queue, waiting) = mpsc::channel(3);
-        let (queue, mut inbox) = (Queue(queue), Inbox::new(waiting));
+        let (tell, outcomes) = std::sync::mpsc::channel();
+        let (queue, mut inbox) = queue(3);
         for together in [vec![0, 1], vec![], vec![2]] {
             queue.put(together.into_iter().map(|number| command(number, &tell)).collect());
         }
@@ -627,6 +686,15 @@ mod tests {
         let first = runtime.block_on(inbox.next()).map(|one| one.until.0);
         let rest: Vec<_> = std::iter::from_fn(|| inbox.next_here()).map(|one| one.until.0).collect();
         assert_eq!((first, rest), (Some(0), vec![1, 2]));
+        drop(outcomes.try_iter().collect::<Vec<_>>());
+        // As many as may wait, however they were put.
+        let some = |numbers: std::ops::Range<u64>| numbers.map(|number| command(number, &tell)).collect();
+        queue.put(some(0..2));
+        queue.put(some(2..4));
+        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), vec![Err(ProposeError::Overloaded); 2]);
+        assert_eq!(inbox.next_here().map(|one| one.until.0), Some(0));
+        queue.put(some(4..7));
+        assert_eq!(outcomes.try_iter().filter(|outcome| *outcome == Err(ProposeError::Overloaded)).count(), 0);
     }
 
     #[test]
