@@ -51,8 +51,7 @@ impl<'a> Properties<'a> {
 
     /// The value of a property.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        // From the end: of two items with one name the last counts.
-        self.text.rsplit(PROPERTY_SEPARATOR).filter_map(item).find(|(found, _)| *found == name).map(|(_, value)| value)
+        self.iter().filter(|(found, _)| *found == name).last().map(|(_, value)| value)
     }
 
     /// Whether a property is there.
@@ -62,7 +61,14 @@ impl<'a> Properties<'a> {
 
     /// Names and values in order; a name may be repeated.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.text.split(PROPERTY_SEPARATOR).filter_map(item)
+        let mut rest = self.text;
+        std::iter::from_fn(move || {
+            let (item, after) = rest.split_at(item_len(rest)?);
+            rest = after;
+            Some(item.strip_suffix(PROPERTY_SEPARATOR).unwrap_or(item))
+        })
+        .filter_map(pair)
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
     }
 
     /// The tag.
@@ -86,9 +92,17 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// Name and value of an item, if it has both.
-fn item(text: &str) -> Option<(&str, &str)> {
-    text.split_once(NAME_VALUE_SEPARATOR).filter(|(name, value)| !name.is_empty() && !value.is_empty())
+/// Bytes of the first item with the separator behind it, if there is one. It is looked for byte by byte: this is done for every
+/// item of every message on every replica, and items are so short that the search of a string takes longer to begin.
+fn item_len(text: &str) -> Option<usize> {
+    let end = text.bytes().position(|byte| byte == PROPERTY_SEPARATOR as u8).map(|last| last + 1);
+    end.or((!text.is_empty()).then_some(text.len()))
+}
+
+/// Name and value of an item.
+fn pair(item: &str) -> Option<(&str, &str)> {
+    let (name, value) = item.split_at(item.bytes().position(|byte| byte == NAME_VALUE_SEPARATOR as u8)?);
+    Some((name, &value[1..]))
 }
 
 /// Appends a property without looking for one of the same name; see [`set`].
@@ -132,16 +146,22 @@ pub fn set(text: &mut String, name: &str, value: &str) -> Result<(), PropertyErr
 
 /// Removes every property of a name and tells whether there was one. Other items stay as they are.
 pub fn remove(text: &mut String, name: &str) -> bool {
-    let is_named = |item: &str| item.split_once(NAME_VALUE_SEPARATOR).is_some_and(|(found, _)| found == name);
-    if !text.split(PROPERTY_SEPARATOR).any(is_named) {
-        return false;
-    }
-    let mut kept = String::with_capacity(text.len());
-    for item in text.split_inclusive(PROPERTY_SEPARATOR) {
-        if !is_named(item.trim_end_matches(PROPERTY_SEPARATOR)) {
-            kept.push_str(item);
+    let mut kept: Option<String> = None;
+    let mut at = 0;
+    while let Some(len) = item_len(&text[at..]) {
+        let item = &text[at..at + len];
+        match (pair(item).is_some_and(|(found, _)| found == name), &mut kept) {
+            (true, None) => {
+                let mut before = String::with_capacity(text.len());
+                before.push_str(&text[..at]);
+                kept = Some(before);
+            }
+            (false, Some(kept)) => kept.push_str(item),
+            (true, Some(_)) | (false, None) => {}
         }
+        at += len;
     }
+    let Some(kept) = kept else { return false };
     *text = kept;
     true
 }

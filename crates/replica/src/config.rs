@@ -128,7 +128,7 @@ impl ReplicaConfig {
             keeper: KeeperOptions::default(),
             in_flight_bytes_max: 64 << 20,
             batch_bytes_max: 1 << 20,
-            batches_in_flight: 3,
+            batches_in_flight: 2,
             proposal_deadline: Duration::from_secs(3),
             request_bytes_max: 2 << 20,
             request_window: 3,

@@ -24,8 +24,10 @@ use crate::race::{Either, race};
 use crate::raft::{Batch, Group};
 use crate::role::Role;
 
-/// Commands waiting on the callers' runtime.
-const OUTBOX_MAX: usize = 16 * 1024;
+/// Bytes of commands that are handed to the engine's thread without waiting for more. What crosses at once is also answered at
+/// once: a whole window of a client would for ever be with its connection, with the engine or on the disks, and two of the
+/// three have nothing to do.
+const HAND_OVER_BYTES: usize = 256 << 10;
 /// Commands waiting to be gathered, besides those of the delivery that is being taken.
 const QUEUE_MAX: usize = 16 * 1024;
 /// Entries whose outcomes wait to be handed out on the callers' runtime.
@@ -173,19 +175,38 @@ struct Queue {
 }
 
 impl Queue {
-    /// Never waits. What is known at once is told here.
-    fn put(&self, commands: Vec<Waiting>) {
+    /// Never waits. What is not taken is for the caller to refuse.
+    fn put(&self, commands: Vec<Waiting>) -> Refused {
         let count = commands.len();
         if !self.waiting.try_take(count) {
-            return refuse_all(commands, &ProposeError::Overloaded);
+            return Refused { commands, error: ProposeError::Overloaded };
         }
-        let (error, commands) = match self.sender.try_send(commands) {
-            Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(commands)) => (ProposeError::Overloaded, commands),
-            Err(mpsc::error::TrySendError::Closed(commands)) => (ProposeError::Stopping, commands),
+        let (commands, error) = match self.sender.try_send(commands) {
+            Ok(()) => return Refused::default(),
+            Err(mpsc::error::TrySendError::Full(commands)) => (commands, ProposeError::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(commands)) => (commands, ProposeError::Stopping),
         };
         self.waiting.give_back(count);
-        refuse_all(commands, &error);
+        Refused { commands, error }
+    }
+}
+
+/// Commands that are not proposed, and why.
+struct Refused {
+    commands: Vec<Waiting>,
+    error: ProposeError,
+}
+
+impl Default for Refused {
+    /// None.
+    fn default() -> Self {
+        Self { commands: Vec::new(), error: ProposeError::Stopping }
+    }
+}
+
+impl Refused {
+    fn tell(self) {
+        refuse(self.commands.into_iter().map(Pending::from).collect(), &self.error);
     }
 }
 
@@ -228,45 +249,62 @@ impl Inbox {
 /// Where commands gather on the callers' runtime until its tasks have had their turn, so that those that arrived together
 /// become one entry. Each given to the engine's thread by itself, the first would be an entry alone, and the rest the next.
 struct Outbox {
+    queue: Queue,
     /// Nothing once nobody hands them over any more.
-    commands: Mutex<Option<Vec<Waiting>>>,
+    gathered: Mutex<Option<Gathered>>,
     filled: Notify,
 }
 
+#[derive(Default)]
+struct Gathered {
+    commands: Vec<Waiting>,
+    bytes: usize,
+}
+
 impl Outbox {
-    fn new() -> Self {
-        Self { commands: Mutex::new(Some(Vec::new())), filled: Notify::new() }
+    fn new(queue: Queue) -> Self {
+        Self { queue, gathered: Mutex::new(Some(Gathered::default())), filled: Notify::new() }
     }
 
-    fn commands(&self) -> MutexGuard<'_, Option<Vec<Waiting>>> {
-        self.commands.lock().expect("nothing panics while it holds the outbox")
+    fn gathered(&self) -> MutexGuard<'_, Option<Gathered>> {
+        self.gathered.lock().expect("nothing panics while it holds the outbox")
     }
 
     /// Never waits. What is known at once is told here.
     fn put(&self, command: Waiting) {
-        let mut commands = self.commands();
-        let error = match &mut *commands {
-            Some(commands) if commands.len() < OUTBOX_MAX => {
-                commands.push(command);
-                if commands.len() == 1 {
+        let mut all = self.gathered();
+        let refused = match &mut *all {
+            Some(gathered) => {
+                if gathered.commands.is_empty() {
                     self.filled.notify_one();
                 }
-                return;
+                gathered.bytes += command.counted.bytes;
+                gathered.commands.push(command);
+                if gathered.bytes >= HAND_OVER_BYTES { self.hand_over(gathered) } else { Refused::default() }
             }
-            Some(_) => ProposeError::Overloaded,
-            None => ProposeError::Stopping,
+            None => Refused { commands: vec![command], error: ProposeError::Stopping },
         };
-        drop(commands);
-        refuse_all(vec![command], &error);
+        drop(all);
+        refused.tell();
+    }
+
+    /// What is refused may only be told when the outbox is free again: whoever is told may propose something.
+    fn hand_over(&self, gathered: &mut Gathered) -> Refused {
+        // As many may come next.
+        let next = Gathered { commands: Vec::with_capacity(gathered.commands.len()), bytes: 0 };
+        self.queue.put(std::mem::replace(gathered, next).commands)
     }
 
     /// Hands over what gathers until nobody takes it any more. When it ends, or its runtime does, what has gathered is refused,
     /// and so is whatever comes.
-    async fn empty_into(&self, queue: &Queue) {
+    async fn empty(&self) {
         let _closing = Closing(self);
-        while let Either::Left(()) = race(self.filled.notified(), queue.sender.closed()).await {
-            let together = self.commands().as_mut().map(std::mem::take).unwrap_or_default();
-            queue.put(together);
+        while let Either::Left(()) = race(self.filled.notified(), self.queue.sender.closed()).await {
+            let mut all = self.gathered();
+            let left = all.as_mut().filter(|gathered| !gathered.commands.is_empty());
+            let refused = left.map(|gathered| self.hand_over(gathered)).unwrap_or_default();
+            drop(all);
+            refused.tell();
         }
     }
 }
@@ -276,8 +314,8 @@ struct Closing<'a>(&'a Outbox);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        let left = self.0.commands().take();
-        refuse_all(left.unwrap_or_default(), &ProposeError::Stopping);
+        let left = self.0.gathered().take().unwrap_or_default();
+        Refused { commands: left.commands, error: ProposeError::Stopping }.tell();
     }
 }
 
@@ -306,7 +344,7 @@ impl Proposer {
         let (tell, outcome) = oneshot::channel();
         // Whoever does not wait any more has been told that the outcome is unknown.
         if let Some(command) = self.command(proposal, only_in, Then::new(move |outcome| drop(tell.send(outcome)))) {
-            self.queue.put(vec![command]);
+            self.queue.put(vec![command]).tell();
         }
         match self.env.timeout(self.deadline, outcome).await {
             Some(Ok(outcome)) => outcome,
@@ -318,7 +356,7 @@ impl Proposer {
     pub fn propose_then(&self, proposal: Proposal, then: impl FnOnce(Outcome) + Send + 'static) {
         match (self.command(proposal, None, Then::new(then)), self.outbox.get()) {
             (Some(command), Some(outbox)) => outbox.put(command),
-            (Some(command), None) => self.queue.put(vec![command]),
+            (Some(command), None) => self.queue.put(vec![command]).tell(),
             (None, _) => {}
         }
     }
@@ -343,11 +381,11 @@ impl Proposer {
     /// `env`. Only the first call counts.
     pub fn answer_on(&self, env: &Env) {
         self.counter.open(env);
-        if self.outbox.set(Outbox::new()).is_ok() {
-            let (outbox, queue) = (Arc::clone(&self.outbox), self.queue.clone());
+        if self.outbox.set(Outbox::new(self.queue.clone())).is_ok() {
+            let outbox = Arc::clone(&self.outbox);
             env.spawn("replica.commands", async move {
                 if let Some(outbox) = outbox.get() {
-                    outbox.empty_into(&queue).await;
+                    outbox.empty().await;
                 }
             });
         }
@@ -564,11 +602,6 @@ fn refuse(replies: Replies, error: &ProposeError) {
     hand_out(refusals(replies, error));
 }
 
-/// Refuses what was not gathered.
-fn refuse_all(commands: Vec<Waiting>, error: &ProposeError) {
-    refuse(commands.into_iter().map(Pending::from).collect(), error);
-}
-
 fn refusals(replies: Replies, error: &ProposeError) -> Answered {
     replies.into_iter().map(|one| one.with(Err(error.clone()))).collect()
 }
@@ -631,7 +664,11 @@ mod tests {
 
     /// A command that is known by `number`, whose outcome goes to `outcomes`.
     fn command(number: u64, outcomes: &std::sync::mpsc::Sender<Outcome>) -> Waiting {
-        let (tell, counted) = (outcomes.clone(), Counted::take(&Arc::new(Budget::new(1)), 1));
+        command_of(1, number, outcomes)
+    }
+
+    fn command_of(bytes: usize, number: u64, outcomes: &std::sync::mpsc::Sender<Outcome>) -> Waiting {
+        let (tell, counted) = (outcomes.clone(), Counted::take(&Arc::new(Budget::new(bytes)), bytes));
         let then = Then::new(move |outcome| drop(tell.send(outcome)));
         let proposal = Proposal::from(CommitOffsets { offsets: Vec::new() });
         Waiting { proposal, only_in: None, then, until: Mono(number), counted: counted.expect("there is room for one") }
@@ -641,33 +678,56 @@ mod tests {
     fn commands_that_arrive_together_are_handed_over_together() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (tell, outcomes) = std::sync::mpsc::channel();
-        let ((queue, mut inbox), outbox) = (queue(OUTBOX_MAX), Arc::new(Outbox::new()));
+        let (queue, mut inbox) = queue(8);
+        let outbox = Arc::new(Outbox::new(queue));
         let emptying = runtime.spawn({
             let outbox = Arc::clone(&outbox);
-            async move { outbox.empty_into(&queue).await }
+            async move { outbox.empty().await }
         });
         (0..3).for_each(|number| outbox.put(command(number, &tell)));
-        let together = runtime.block_on(inbox.receiver.recv()).unwrap();
-        inbox.waiting.give_back(together.len());
-        assert_eq!(together.iter().map(|one| one.until.0).collect::<Vec<_>>(), [0, 1, 2]);
-        // More than may wait here, before anybody has had a turn.
-        let waits_max = OUTBOX_MAX as u64;
-        (0..=waits_max).for_each(|number| outbox.put(command(number, &tell)));
-        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), [Err(ProposeError::Overloaded)]);
-        drop(inbox);
+        let mut taken = async || {
+            let together = inbox.receiver.recv().await.unwrap();
+            inbox.waiting.give_back(together.len());
+            together.iter().map(|one| one.until.0).collect::<Vec<_>>()
+        };
+        assert_eq!(runtime.block_on(taken()), [0, 1, 2]);
+        // So much that nobody waits for more: it is there before anybody has had a turn.
+        let much = [(1, 3), (HAND_OVER_BYTES - 1, 4), (1, 5)];
+        much.iter().for_each(|(bytes, number)| outbox.put(command_of(*bytes, *number, &tell)));
+        assert_eq!(timbermq_sync::block_on(taken()), [3, 4]);
+        assert_eq!(runtime.block_on(taken()), [5], "what came later comes with the next");
+        drop((inbox, outcomes.try_iter().collect::<Vec<_>>()));
+        (0..2).for_each(|number| outbox.put(command(number, &tell)));
         runtime.block_on(emptying).unwrap();
-        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), vec![Err(ProposeError::Stopping); OUTBOX_MAX]);
         outbox.put(command(0, &tell));
-        assert_eq!(outcomes.try_recv(), Ok(Err(ProposeError::Stopping)), "nobody hands anything over any more");
+        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), vec![Err(ProposeError::Stopping); 3], "nobody takes them");
+    }
+
+    #[test]
+    fn a_command_that_finds_too_many_waiting_is_refused_and_may_be_proposed_again_at_once() {
+        let (tell, outcomes) = std::sync::mpsc::channel();
+        let (queue, inbox) = queue(1);
+        let outbox = Arc::new(Outbox::new(queue));
+        outbox.put(command_of(HAND_OVER_BYTES, 0, &tell));
+        let (again, once_more) = (Arc::clone(&outbox), command(1, &tell));
+        let then = Then::new(move |outcome| {
+            assert_eq!(outcome, Err(ProposeError::Overloaded));
+            again.put(once_more);
+        });
+        outbox.put(Waiting { then, ..command_of(HAND_OVER_BYTES, 2, &std::sync::mpsc::channel().0) });
+        assert_eq!(outbox.gathered().as_ref().map(|gathered| (gathered.commands.len(), gathered.bytes)), Some((1, 1)));
+        drop((outbox, inbox));
+        assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), vec![Err(ProposeError::OutcomeUnknown); 2]);
     }
 
     #[test]
     fn commands_of_callers_whose_runtime_is_gone_have_an_outcome() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (tell, outcomes) = std::sync::mpsc::channel();
-        let ((queue, _inbox), outbox) = (queue(1), Arc::new(Outbox::new()));
+        let (queue, _inbox) = queue(1);
+        let outbox = Arc::new(Outbox::new(queue));
         let emptying = Arc::clone(&outbox);
-        runtime.spawn(async move { emptying.empty_into(&queue).await });
+        runtime.spawn(async move { emptying.empty().await });
         runtime.block_on(tokio::task::yield_now());
         outbox.put(command(0, &tell));
         drop(runtime);
@@ -680,7 +740,7 @@ mod tests {
         let (tell, outcomes) = std::sync::mpsc::channel();
         let (queue, mut inbox) = queue(3);
         for together in [vec![0, 1], vec![], vec![2]] {
-            queue.put(together.into_iter().map(|number| command(number, &tell)).collect());
+            queue.put(together.into_iter().map(|number| command(number, &tell)).collect()).tell();
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let first = runtime.block_on(inbox.next()).map(|one| one.until.0);
@@ -689,11 +749,11 @@ mod tests {
         drop(outcomes.try_iter().collect::<Vec<_>>());
         // As many as may wait, however they were put.
         let some = |numbers: std::ops::Range<u64>| numbers.map(|number| command(number, &tell)).collect();
-        queue.put(some(0..2));
-        queue.put(some(2..4));
+        queue.put(some(0..2)).tell();
+        queue.put(some(2..4)).tell();
         assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), vec![Err(ProposeError::Overloaded); 2]);
         assert_eq!(inbox.next_here().map(|one| one.until.0), Some(0));
-        queue.put(some(4..7));
+        queue.put(some(4..7)).tell();
         assert_eq!(outcomes.try_iter().filter(|outcome| *outcome == Err(ProposeError::Overloaded)).count(), 0);
     }
 

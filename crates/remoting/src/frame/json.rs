@@ -4,7 +4,6 @@
 //! characters, unknown keys) and writes ext values straight into the [`ExtFields`] text, without a tree in between.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use bytes::{BufMut, BytesMut};
 
@@ -51,8 +50,7 @@ pub(super) fn encode(command: &RemotingCommand, dst: &mut BytesMut) {
 }
 
 fn put_number(dst: &mut BytesMut, number: i32) {
-    // BytesMut grows; writing an integer to it has no way to fail.
-    let _ = write!(dst, "{number}");
+    dst.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn put_string(dst: &mut BytesMut, text: &str) {

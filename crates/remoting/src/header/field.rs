@@ -51,7 +51,7 @@ impl Scalar for i32 {
     }
 
     fn put_scalar(&self, ext: &mut ExtFields, name: &'static str) {
-        ext.set_display(name, self);
+        ext.set(name, itoa::Buffer::new().format(*self));
     }
 }
 
@@ -61,7 +61,7 @@ impl Scalar for i64 {
     }
 
     fn put_scalar(&self, ext: &mut ExtFields, name: &'static str) {
-        ext.set_display(name, self);
+        ext.set(name, itoa::Buffer::new().format(*self));
     }
 }
 
