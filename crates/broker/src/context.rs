@@ -198,6 +198,12 @@ impl Context {
         self.parked.lock().expect("nothing panics while holding the parked pulls")
     }
 
+    /// Whether a pull is held, or may be at this moment. Never waits. Who finds none has the lock before whoever parks the next,
+    /// who then looks at what was applied until now.
+    pub(crate) fn may_hold_pulls(&self) -> bool {
+        self.parked.try_lock().map_or(true, |parked| !parked.is_empty())
+    }
+
     pub(crate) fn claims(&self) -> MutexGuard<'_, Claims> {
         self.claims.lock().expect("nothing panics while holding the claims")
     }

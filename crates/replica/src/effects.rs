@@ -1,5 +1,7 @@
 //! What was applied, for drivers that act on it.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use timbermq_machine::Effect;
 use tokio::sync::broadcast;
 
@@ -10,7 +12,7 @@ const BACKLOG_ENTRIES: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// Effects of one entry, in order.
-    Effects(std::sync::Arc<[Effect]>),
+    Effects(Arc<[Effect]>),
     /// Some effects were missed: the state itself says what there is to do.
     SweepAll,
 }
@@ -29,34 +31,50 @@ impl Effects {
     }
 }
 
+/// Says whether a subscriber waits for messages.
+type Waits = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Where effects are published.
 #[derive(Clone)]
-pub(crate) struct EffectHub(broadcast::Sender<Notice>);
+pub(crate) struct EffectHub {
+    notices: broadcast::Sender<Notice>,
+    waits: Arc<RwLock<Vec<Waits>>>,
+}
 
 impl EffectHub {
     pub fn new() -> Self {
-        Self(broadcast::Sender::new(BACKLOG_ENTRIES))
+        Self { notices: broadcast::Sender::new(BACKLOG_ENTRIES), waits: Arc::default() }
     }
 
-    pub fn subscribe(&self) -> Effects {
-        Effects(self.0.subscribe())
+    pub fn subscribe(&self, waits: impl Fn() -> bool + Send + Sync + 'static) -> Effects {
+        self.waits.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(waits));
+        Effects(self.notices.subscribe())
     }
 
+    /// Call it after the effects can be seen: who begins to wait then looks first.
     pub fn publish(&self, effects: Vec<Effect>) {
-        if !effects.is_empty() && self.0.receiver_count() > 0 {
-            // Fails only when the last subscriber has just left.
-            let _ = self.0.send(Notice::Effects(effects.into()));
+        // Every send has this effect, and on a follower nearly always nobody waits: to wake a thread for nothing would cost
+        // as much as to apply a dozen messages.
+        let is_only_for_waiting = effects.iter().all(|effect| matches!(effect, Effect::Arrived(_)));
+        if !is_only_for_waiting || !effects.is_empty() && self.anybody_waits() {
+            // Fails only when nobody subscribes.
+            let _ = self.notices.send(Notice::Effects(effects.into()));
         }
     }
 
+    fn anybody_waits(&self) -> bool {
+        self.waits.read().unwrap_or_else(PoisonError::into_inner).iter().any(|waits| waits())
+    }
+
     pub fn sweep(&self) {
-        let _ = self.0.send(Notice::SweepAll);
+        let _ = self.notices.send(Notice::SweepAll);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use timbermq_types::{NodeId, Term};
+    use timbermq_machine::Arrived;
+    use timbermq_types::{NodeId, QueueId, QueueOffset, Term, TopicName, UnixMillis};
 
     use super::*;
 
@@ -67,7 +85,7 @@ mod tests {
     #[test]
     fn a_subscriber_that_lags_is_told_to_sweep_and_goes_on() {
         let hub = EffectHub::new();
-        let mut effects = hub.subscribe();
+        let mut effects = hub.subscribe(|| false);
         for term in 0..BACKLOG_ENTRIES as u64 + 5 {
             hub.publish(effect(term));
         }
@@ -78,6 +96,31 @@ mod tests {
             while let Some(notice) = effects.next().await {
                 assert_ne!(notice, Notice::SweepAll);
             }
+        });
+    }
+
+    #[test]
+    fn messages_that_arrive_are_told_to_whoever_waits_and_all_else_always() {
+        let hub = EffectHub::new();
+        let waits = Arc::new(timbermq_sync::Latch::new(false));
+        let asked = Arc::clone(&waits);
+        let mut effects = hub.subscribe(move || asked.is_set());
+        let arrived = || {
+            let (topic, queue) = (TopicName::new("t").unwrap(), QueueId(0));
+            let (first, next) = (QueueOffset(0), QueueOffset(1));
+            Effect::Arrived(Arrived { topic, queue, first, next, tags_codes: vec![0], at: UnixMillis(1) })
+        };
+        hub.publish(vec![]);
+        hub.publish(vec![arrived()]);
+        hub.publish([vec![arrived()], effect(1)].concat());
+        waits.set();
+        hub.publish(vec![arrived()]);
+        timbermq_sync::block_on(async {
+            let both = [vec![arrived()], effect(1)].concat();
+            assert_eq!(effects.next().await, Some(Notice::Effects(both.into())));
+            assert_eq!(effects.next().await, Some(Notice::Effects([arrived()].into())));
+            drop(hub);
+            assert_eq!(effects.next().await, None);
         });
     }
 }

@@ -391,10 +391,12 @@ impl Replica {
         self.shared.role.clone()
     }
 
-    /// What is applied from now on. A subscriber that falls behind is told to look at everything.
+    /// What is applied from now on. A subscriber that falls behind is told to look at everything. Messages that arrive are told
+    /// only while some subscriber `waits` for some; it is asked by the thread that applies, and must not keep it waiting. Who
+    /// begins to wait looks at the state afterwards: what was applied before is not told.
     #[must_use]
-    pub fn effects(&self) -> Effects {
-        self.shared.effects.subscribe()
+    pub fn effects(&self, waits: impl Fn() -> bool + Send + Sync + 'static) -> Effects {
+        self.shared.effects.subscribe(waits)
     }
 
     /// Where it listens for other replicas.

@@ -77,7 +77,9 @@ fn arrived(context: &Arc<Context>, arrived: &Arrived) {
 
 /// Reacts to what the state machine did, for as long as the replica runs.
 pub(crate) async fn drive(context: Arc<Context>) {
-    let mut effects = context.replica.effects();
+    let waiting = Arc::downgrade(&context);
+    let mut effects =
+        context.replica.effects(move || waiting.upgrade().is_some_and(|context| context.may_hold_pulls()));
     let ticking = Arc::clone(&context);
     context.env.spawn("broker.pull_ticks", tick(ticking));
     while let Some(notice) = effects.next().await {

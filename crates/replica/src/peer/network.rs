@@ -31,6 +31,10 @@ type RpcError = RPCError<Group>;
 const CHUNK_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time to install a snapshot.
 const INSTALL_LIMIT: Duration = Duration::from_secs(120);
+/// How long a follower may not be told what is committed when there is nothing else to tell it: while messages come, the next
+/// entry says it, and a request that says nothing else costs either end as much as one with an entry. What follows on it
+/// (reads at followers) can wait; nobody's acknowledgement does.
+const COMMIT_HELD: Duration = Duration::from_millis(5);
 
 /// Snapshots being sent: the log must not be purged beyond them, or their receivers need another at once.
 #[derive(Clone, Default)]
@@ -175,23 +179,37 @@ struct Sent {
 
 /// Requests going out and answers coming in, in order.
 struct Pipeline<S> {
+    env: Env,
     input: Option<S>,
     link: Link,
     kind: Kind,
     window: usize,
+    /// The first request may ask how far the follower is: it is sent whatever it is.
+    is_first: bool,
+    /// What only says what is committed, and when it is said.
+    held: Option<(Append, BoxFuture<'static, ()>)>,
     sent: VecDeque<Sent>,
     ended: bool,
 }
 
 impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
+    fn new(env: Env, input: S, link: Link, kind: Kind, window: usize) -> Self {
+        let sent = VecDeque::new();
+        Self { env, input: Some(input), link, kind, window, is_first: true, held: None, sent, ended: false }
+    }
+
     async fn next(&mut self) -> Option<Result<StreamAppendResult<Group>, RpcError>> {
         loop {
             if self.ended {
                 return None;
             }
             match self.event().await {
-                Event::Request(None) => self.input = None,
-                Event::Request(Some(request)) => self.send(request),
+                Event::Request(None) => {
+                    self.input = None;
+                    self.send_held();
+                }
+                Event::Request(Some(request)) => self.take(request),
+                Event::HeldLongEnough => self.send_held(),
                 Event::Answer(sent, answer) => {
                     let result = outcome(&sent, answer);
                     self.ended = !matches!(result, Ok(Ok(_)));
@@ -199,6 +217,25 @@ impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
                 }
                 Event::End => return None,
             }
+        }
+    }
+
+    /// Whatever is said now says also what was held: what is committed never becomes less, and the engine minds no request
+    /// that has no answer before a later one's.
+    fn take(&mut self, request: Append) {
+        let held = self.held.take();
+        if request.entries.is_empty() && !self.is_first {
+            let until = held.map_or_else(|| self.env.sleep(COMMIT_HELD), |(_, until)| until);
+            self.held = Some((request, until));
+        } else {
+            self.is_first = false;
+            self.send(request);
+        }
+    }
+
+    fn send_held(&mut self) {
+        if let Some((request, _)) = self.held.take() {
+            self.send(request);
         }
     }
 
@@ -219,6 +256,11 @@ impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
                 let gone = || Err(LinkError::Unreachable("the link has ended".into()));
                 return Poll::Ready(Event::Answer(sent, answer.unwrap_or_else(|_| gone())));
             }
+            if let Some((_, until)) = &mut self.held
+                && until.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Event::HeldLongEnough);
+            }
             match &mut self.input {
                 None if self.sent.is_empty() => Poll::Ready(Event::End),
                 Some(input) if self.sent.len() < self.window => input.poll_next_unpin(cx).map(Event::Request),
@@ -231,6 +273,7 @@ impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
 
 enum Event {
     Request(Option<Append>),
+    HeldLongEnough,
     Answer(Sent, Result<bytes::Bytes, LinkError>),
     End,
 }
@@ -262,14 +305,8 @@ impl RaftNetworkV2<Group> for PeerClient {
     where
         S: Stream<Item = Append> + Send + Unpin + 'static,
     {
-        let pipeline = Pipeline {
-            input: Some(input),
-            link: self.stream(),
-            kind: self.append,
-            window: self.peers.window,
-            sent: VecDeque::new(),
-            ended: false,
-        };
+        let (env, link) = (self.peers.env.clone(), self.stream());
+        let pipeline = Pipeline::new(env, input, link, self.append, self.peers.window);
         let answers = futures_util::stream::unfold(pipeline, |mut pipeline| async move {
             let answer = pipeline.next().await?;
             Some((answer, pipeline))
@@ -341,23 +378,35 @@ impl RaftNetworkV2<Group> for PeerClient {
 
 #[cfg(test)]
 mod tests {
-    use timbermq_types::{NodeId, Slot};
+    use timbermq_commitlog::Vote;
+    use timbermq_types::{LogId, NodeId, Slot, Term};
+    use tokio::sync::mpsc;
 
     use super::*;
     use crate::identity::Identity;
     use crate::peer::frame::{self, FrameReader};
     use crate::peer::handshake::HelloReply;
+    use crate::raft::{self, Entry, Payload};
 
-    /// Greets whoever connects to `listener` as a replica of the incarnation 8, and says of itself that it is empty.
-    async fn greet(mut listener: Box<dyn timbermq_env::Listener>) {
+    /// How many entries a request has, and what is committed.
+    type Appended = (usize, Option<u64>);
+
+    /// Greets whoever connects to `listener` as a replica of the incarnation 8, and says of itself that it is empty. Takes
+    /// whatever is to be appended.
+    async fn greet(mut listener: Box<dyn timbermq_env::Listener>, appended: mpsc::UnboundedSender<Appended>) {
         while let Ok(mut connection) = listener.accept().await {
+            let appended = appended.clone();
             tokio::spawn(async move {
                 let mut frames = FrameReader::new();
                 while let Ok(Some(asked)) = frames.next(&mut *connection.reader).await {
-                    let answer = if asked.kind == Kind::Hello as u8 {
-                        HelloReply::Welcome { incarnation: 8 }.encode()
-                    } else {
-                        message::encode_status(&PeerStatus::default())
+                    let answer = match Kind::from_byte(asked.kind) {
+                        Some(Kind::Hello) => HelloReply::Welcome { incarnation: 8 }.encode(),
+                        Some(Kind::Append) => {
+                            let request = message::decode_append(asked.payload).unwrap();
+                            let _ = appended.send((request.entries.len(), request.leader_commit.map(|id| id.index)));
+                            message::encode_append_reply(&AppendReply::Success)
+                        }
+                        _ => message::encode_status(&PeerStatus::default()),
                     };
                     let mut parts = Vec::new();
                     frame::encode(asked.kind, asked.request, vec![answer.into()], &mut parts);
@@ -367,19 +416,73 @@ mod tests {
         }
     }
 
-    #[test]
-    fn who_has_become_a_member_is_asked_over_a_connection_to_that_very_member() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let env = timbermq_host::env_on(runtime.handle().clone());
-        let dir = tempfile::tempdir().unwrap();
+    fn peers(env: &Env, dir: &std::path::Path) -> Peers {
         let me = Identity { cluster: "c".into(), group: "g".into(), node: NodeId(1), slot: Slot(0), incarnation: 11 };
-        let book = Arc::new(PeerBook::open(&env, dir.path(), me, BTreeMap::new()).unwrap());
-        let limit = Duration::from_secs(10);
-        let peers = Peers::new(env.clone(), book, Failure::new(), limit, 1);
+        let book = Arc::new(PeerBook::open(env, dir, me, BTreeMap::new()).unwrap());
+        Peers::new(env.clone(), book, Failure::new(), Duration::from_secs(10), 1)
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    }
+
+    fn id(index: u64) -> RaftLogId {
+        raft::to_raft(LogId::new(Term(1), LogIndex(index)))
+    }
+
+    fn request(entries: std::ops::Range<u64>, committed: u64) -> Append {
+        Append {
+            vote: raft::vote_from_log(Vote { term: Term(1), node: Some(NodeId(1)), committed: true }).unwrap(),
+            prev_log_id: Some(id(entries.start - 1)),
+            leader_commit: Some(id(committed)),
+            entries: entries.map(|index| Entry { id: id(index), payload: Payload::Blank, place: None }).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_committed_is_told_with_the_next_entry_or_after_a_while() {
+        let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
+        let env = timbermq_host::env_on(runtime.handle().clone());
         runtime.block_on(async {
             let listener = env.net.listen("127.0.0.1:0").await.unwrap();
             let addr = listener.local_addr().to_string();
-            tokio::spawn(greet(listener));
+            let (tell, mut appended) = mpsc::unbounded_channel();
+            tokio::spawn(greet(listener, tell));
+            let link = peers(&env, dir.path()).link(Target { node: NodeId(2), addr, incarnation: None });
+            let (ask, asked) = mpsc::unbounded_channel();
+            let input = Box::pin(futures_util::stream::unfold(asked, async |mut asked| {
+                let request = asked.recv().await?;
+                Some((request, asked))
+            }));
+            let mut pipeline = Pipeline::new(env.clone(), input, link, Kind::Append, 3);
+            let mut next = async || {
+                assert!(matches!(pipeline.next().await, Some(Ok(Ok(_)))));
+                appended.recv().await
+            };
+            ask.send(request(1..1, 0)).unwrap();
+            assert_eq!(next().await, Some((0, Some(0))), "the first may be a question");
+            for request in [request(1..1, 1), request(1..1, 2), request(1..3, 2)] {
+                ask.send(request).unwrap();
+            }
+            assert_eq!(next().await, Some((2, Some(2))), "the entries say what is committed");
+            ask.send(request(3..3, 3)).unwrap();
+            assert_eq!(next().await, Some((0, Some(3))), "nothing followed");
+            ask.send(request(3..3, 4)).unwrap();
+            drop(ask);
+            assert_eq!(next().await, Some((0, Some(4))), "nothing will follow");
+            assert!(pipeline.next().await.is_none());
+        });
+    }
+
+    #[test]
+    fn who_has_become_a_member_is_asked_over_a_connection_to_that_very_member() {
+        let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
+        let env = timbermq_host::env_on(runtime.handle().clone());
+        let (peers, limit) = (peers(&env, dir.path()), Duration::from_secs(10));
+        runtime.block_on(async {
+            let listener = env.net.listen("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().to_string();
+            tokio::spawn(greet(listener, mpsc::unbounded_channel().0));
             let target = |incarnation| Target { node: NodeId(2), addr: addr.clone(), incarnation };
             assert!(peers.status(target(None), limit).await.is_ok(), "a stranger");
             let refused = peers.status(target(Some(7)), limit).await.unwrap_err().to_string();
