@@ -11,7 +11,7 @@ use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{SnapshotResponse, StreamAppendResult, TransferLeaderResponse};
 use timbermq_env::Env;
 use timbermq_machine::Snapshot;
-use timbermq_types::{LogIndex, NodeId};
+use timbermq_types::{LogIndex, Mono, NodeId};
 
 use crate::failure::Failure;
 use crate::membership::GroupMember;
@@ -186,16 +186,32 @@ struct Pipeline<S> {
     window: usize,
     /// The first request may ask how far the follower is: it is sent whatever it is.
     is_first: bool,
-    /// What only says what is committed, and when it is said.
-    held: Option<(Append, BoxFuture<'static, ()>)>,
+    /// What only says what is committed.
+    held: Option<Append>,
+    /// When it is said.
+    due: Mono,
+    /// Runs on when nothing is held any more: one that is to end sooner than others costs a system call to start, and there
+    /// would be one for each entry.
+    timer: Option<BoxFuture<'static, ()>>,
     sent: VecDeque<Sent>,
     ended: bool,
 }
 
 impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
     fn new(env: Env, input: S, link: Link, kind: Kind, window: usize) -> Self {
-        let sent = VecDeque::new();
-        Self { env, input: Some(input), link, kind, window, is_first: true, held: None, sent, ended: false }
+        Self {
+            env,
+            input: Some(input),
+            link,
+            kind,
+            window,
+            is_first: true,
+            held: None,
+            due: Mono(0),
+            timer: None,
+            sent: VecDeque::new(),
+            ended: false,
+        }
     }
 
     async fn next(&mut self) -> Option<Result<StreamAppendResult<Group>, RpcError>> {
@@ -209,7 +225,15 @@ impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
                     self.send_held();
                 }
                 Event::Request(Some(request)) => self.take(request),
-                Event::HeldLongEnough => self.send_held(),
+                Event::Timer => {
+                    let left = self.due.since(self.env.mono());
+                    self.timer = None;
+                    if left.is_zero() {
+                        self.send_held();
+                    } else if self.held.is_some() {
+                        self.timer = Some(self.env.sleep(left));
+                    }
+                }
                 Event::Answer(sent, answer) => {
                     let result = outcome(&sent, answer);
                     self.ended = !matches!(result, Ok(Ok(_)));
@@ -223,18 +247,20 @@ impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
     /// Whatever is said now says also what was held: what is committed never becomes less, and the engine minds no request
     /// that has no answer before a later one's.
     fn take(&mut self, request: Append) {
-        let held = self.held.take();
-        if request.entries.is_empty() && !self.is_first {
-            let until = held.map_or_else(|| self.env.sleep(COMMIT_HELD), |(_, until)| until);
-            self.held = Some((request, until));
-        } else {
+        let was_held = self.held.take().is_some();
+        if !request.entries.is_empty() || self.is_first {
             self.is_first = false;
-            self.send(request);
+            return self.send(request);
+        }
+        self.held = Some(request);
+        if !was_held {
+            self.due = self.env.mono().plus(COMMIT_HELD);
+            self.timer.get_or_insert_with(|| self.env.sleep(COMMIT_HELD));
         }
     }
 
     fn send_held(&mut self) {
-        if let Some((request, _)) = self.held.take() {
+        if let Some(request) = self.held.take() {
             self.send(request);
         }
     }
@@ -256,10 +282,10 @@ impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
                 let gone = || Err(LinkError::Unreachable("the link has ended".into()));
                 return Poll::Ready(Event::Answer(sent, answer.unwrap_or_else(|_| gone())));
             }
-            if let Some((_, until)) = &mut self.held
-                && until.as_mut().poll(cx).is_ready()
+            if let Some(timer) = &mut self.timer
+                && timer.as_mut().poll(cx).is_ready()
             {
-                return Poll::Ready(Event::HeldLongEnough);
+                return Poll::Ready(Event::Timer);
             }
             match &mut self.input {
                 None if self.sent.is_empty() => Poll::Ready(Event::End),
@@ -273,7 +299,7 @@ impl<S: Stream<Item = Append> + Unpin> Pipeline<S> {
 
 enum Event {
     Request(Option<Append>),
-    HeldLongEnough,
+    Timer,
     Answer(Sent, Result<bytes::Bytes, LinkError>),
     End,
 }
