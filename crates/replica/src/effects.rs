@@ -115,11 +115,11 @@ mod tests {
         hub.publish([vec![arrived()], effect(1)].concat());
         waits.set();
         hub.publish(vec![arrived()]);
+        drop(hub);
         timbermq_sync::block_on(async {
             let both = [vec![arrived()], effect(1)].concat();
             assert_eq!(effects.next().await, Some(Notice::Effects(both.into())));
             assert_eq!(effects.next().await, Some(Notice::Effects([arrived()].into())));
-            drop(hub);
             assert_eq!(effects.next().await, None);
         });
     }

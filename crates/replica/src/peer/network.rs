@@ -485,11 +485,10 @@ mod tests {
                 assert!(matches!(pipeline.next().await, Some(Ok(Ok(_)))));
                 appended.recv().await
             };
-            ask.send(request(1..1, 0)).unwrap();
-            assert_eq!(next().await, Some((0, Some(0))), "the first may be a question");
-            for request in [request(1..1, 1), request(1..1, 2), request(1..3, 2)] {
+            for request in [request(1..1, 0), request(1..1, 1), request(1..1, 2), request(1..3, 2)] {
                 ask.send(request).unwrap();
             }
+            assert_eq!(next().await, Some((0, Some(0))), "the first may be a question");
             assert_eq!(next().await, Some((2, Some(2))), "the entries say what is committed");
             ask.send(request(3..3, 3)).unwrap();
             assert_eq!(next().await, Some((0, Some(3))), "nothing followed");
