@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::fuzz;
 use crate::jepsen;
 use crate::packages::Missing;
 use crate::page;
@@ -69,7 +70,14 @@ enum Outcome {
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "fmt", about: "formatting", expected_s: 5, limit_minutes: 5, black_box: false, run: fmt },
+    Step {
+        name: "fmt",
+        about: "formatting, and lock files that hold every dependency",
+        expected_s: 10,
+        limit_minutes: 10,
+        black_box: false,
+        run: fmt,
+    },
     Step {
         name: "clippy",
         about: "lints, warnings are errors",
@@ -447,8 +455,26 @@ fn crashes(ready: &Ready, time: Allowance) -> Result<Outcome> {
     }
 }
 
+/// The workspaces that are built apart from the project's own, with dependencies of its own crates locked in a file of theirs.
+const APART: [&str; 2] = ["fuzz/Cargo.toml", "tests/clients/rust/Cargo.toml"];
+
 fn fmt(ready: &Ready, time: Allowance) -> Result<Outcome> {
-    finish(ready.cargo().args(["fmt", "--all", "--check"]), time.limit)
+    let mut all = finish(ready.cargo().args(["fmt", "--all", "--check"]), time.limit)?;
+    for manifest in APART {
+        let formatted =
+            finish(ready.cargo().args(["fmt", "--all", "--check", "--manifest-path", manifest]), time.limit)?;
+        // Here and not an hour later, when the step that builds it comes: a new dependency of the product is in its own lock
+        // file at once, but in these only when somebody thinks of it.
+        let fetched = fuzz::fetch(ready.cargo(), &ready.workspace.root, manifest)?;
+        let stale = fetched.is_err_and(|reason| fuzz::is_stale(&reason));
+        if stale {
+            println!("{}", fuzz::stale_lock(manifest));
+        }
+        if stale || !matches!(formatted, Outcome::Ran { success: true, .. }) {
+            all = Outcome::Ran { success: false, totals: Totals::default() };
+        }
+    }
+    Ok(all)
 }
 
 fn clippy(ready: &Ready, time: Allowance) -> Result<Outcome> {

@@ -229,23 +229,43 @@ fn prepare(workspace: &Workspace) -> Result<Result<Ground, String>> {
         host,
         steady: Command::new(SETARCH).args(STEADY).arg("true").output().is_ok_and(|output| output.status.success()),
     };
-    let mut fetch = cargo();
-    fetch.args(["fetch", "--quiet", "--locked", "--manifest-path"]).arg(ground.root.join("fuzz/Cargo.toml"));
-    let fetched = fetch.output().context("cannot run cargo")?;
-    if fetched.status.success() {
-        return Ok(Ok(ground));
-    }
-    let reason = String::from_utf8_lossy(&fetched.stderr).trim().to_owned();
-    // No reason to skip: the product's dependencies changed, and the targets' lock file did not.
-    ensure!(
-        !is_stale(&reason),
-        "fuzz/Cargo.lock is out of date; renew it with: cargo update --workspace --manifest-path fuzz/Cargo.toml"
-    );
-    Ok(Err(format!("the dependencies of the targets cannot be fetched: {reason}")))
+    Ok(match fetch(cargo(), &ground.root, MANIFEST)? {
+        Ok(()) => Ok(ground),
+        Err(reason) => {
+            // No reason to skip: the product's dependencies changed, and the targets' lock file did not.
+            ensure!(!is_stale(&reason), "{}", stale_lock(MANIFEST));
+            Err(format!("the dependencies of the targets cannot be fetched: {reason}"))
+        }
+    })
 }
 
-/// Whether cargo would have had to change a lock file.
-fn is_stale(reason: &str) -> bool {
+/// The fuzz targets, from the project's root.
+const MANIFEST: &str = "fuzz/Cargo.toml";
+
+/// Fetches what the lock file beside a manifest holds, with this `cargo`; the inner error says why that cannot be, in cargo's
+/// words.
+pub fn fetch(mut cargo: Command, root: &Path, manifest: &str) -> Result<std::result::Result<(), String>> {
+    let fetched = cargo
+        .args(["fetch", "--quiet", "--locked", "--manifest-path"])
+        .arg(root.join(manifest))
+        .output()
+        .context("cannot run cargo")?;
+    if fetched.status.success() {
+        return Ok(Ok(()));
+    }
+    Ok(Err(String::from_utf8_lossy(&fetched.stderr).trim().to_owned()))
+}
+
+/// What is to be done about the lock file beside a manifest that lacks a dependency.
+pub fn stale_lock(manifest: &str) -> String {
+    format!(
+        "{} is out of date; renew it with: cargo update --workspace --manifest-path {manifest}",
+        manifest.replace(".toml", ".lock")
+    )
+}
+
+/// Whether cargo would have had to change a lock file, from what it said.
+pub fn is_stale(reason: &str) -> bool {
     reason.contains("--locked was passed")
 }
 
