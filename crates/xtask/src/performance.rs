@@ -553,6 +553,7 @@ mod tests {
                         "settings": ["fast=true"],
                         "windows": [{
                             "window": 1024, "pairs": 5, "ratio_median": 3.456, "ratio_min": 3.0, "ratio_max": 14.05, "errors": 7,
+                            "skeleton_ratio_median": 7.512, "skeleton_ratio_min": 7.0, "skeleton_ratio_max": 15.04,
                             "timbermq_errors": 0, "timbermq_msgs_per_s": 30000.0, "timbermq_msgs_per_s_min": 30000.0,
                             "timbermq_msgs_per_s_max": 30000.0, "servers_cpu_us_per_msg": 50.4, "client_cpu_us_per_msg": 9.0,
                             "rss_mb": 300.0, "timbermq_rss_mb": 200.0, "others_cores": 0.5,
@@ -722,7 +723,9 @@ mod tests {
             page.contains("in 0 of 5 runs, the peer in 2") && page.contains("* absent was not measured: no java.\n")
         );
         assert!(
-            page.contains("| other | 1.2 | *p* (not equal) | 1024 | 30 000 | – | **3.46** (3.00–14.1) |"),
+            page.contains(
+                "| other | 1.2 | *p* (not equal) | 1024 | 30 000 | – | **3.46** (3.00–14.1) | 7.51 (7.00–15.0) |"
+            ),
             "{page}"
         );
         assert!(

@@ -108,7 +108,8 @@ pub(super) fn header(input: &[u8]) {
     // The same command the other way, where the other way can say it: both decoders must give the same fields.
     let there = again(&RemotingCommand { serialize: other, ..command.clone() });
     if there.serialize == other {
-        let both = normal(&normal(&command, form), other);
+        // Not as the first form would have it: a language given as a number has no name in JSON, and in binary it is the number.
+        let both = normal(&command, other);
         assert_eq!(there, both);
         let back = again(&RemotingCommand { serialize: form, ..there });
         assert_eq!(normal(&normal(&back, other), form), normal(&both, form));

@@ -1,6 +1,6 @@
 //! Other brokers beside the product in the same run, A B A B: three nodes each on loopback, the same bodies, the same
 //! number of unconfirmed messages; or the same backlog to be read. A peer is one file and its rows of [`ALL`]; one that cannot
-//! run is told with the reason.
+//! run is told with the reason. What is sent as fast as it goes is sent to the skeleton too, for what the machine could do.
 
 mod interrupt;
 mod kafka;
@@ -23,7 +23,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::product::{Beginning, FILL, Product};
-use super::{Common, Pace, Rated, SETTLE, Scene, TOPIC, WARMUP, errors, load, paced, rated};
+use super::{Common, Pace, Rated, SETTLE, Scene, TOPIC, WARMUP, errors, load, paced, rated, skeleton};
 use program::Program;
 use row::{Outcome, Pair};
 use servers::Servers;
@@ -68,7 +68,7 @@ pub struct Args {
     /// These peers alone, by name or the beginning of names.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
-    /// Pairs of runs: the product, then the peer.
+    /// Pairs of runs: the product, then the peer; of S1 and S2 the skeleton after them.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pairs: u32,
     /// Seconds measured in a run.
@@ -129,6 +129,16 @@ impl Scenario {
         match self.durability() {
             Durability::Synced => "quorum-fsync",
             Durability::Memory | Durability::One => "quorum-memory",
+        }
+    }
+
+    /// What the skeleton's acknowledgements wait for, in its own words, where it takes part: it has no backlog to be read, speaks
+    /// no protocol, and at a fixed rate nothing is as fast as it goes.
+    fn skeleton(self) -> Option<&'static str> {
+        match self {
+            Self::S1 => Some("fdatasync"),
+            Self::S2 => Some("none"),
+            Self::S5 | Self::S7 | Self::Stock => None,
         }
     }
 
@@ -319,7 +329,7 @@ impl Load {
     }
 }
 
-/// One run of our own load.
+/// One run of our own load, on a broker or on the skeleton.
 fn own_load(load: &mut Command, ground: &Ground, flow: Flow, warmup: Duration, time: Duration) -> Result<Value> {
     let (load, connections, size) = (load.arg("--quiet"), 1, ground.size);
     match flow {
@@ -425,13 +435,20 @@ fn beside(
                     std::thread::sleep(SETTLE);
                     let theirs = enough_disk(dir).and_then(|()| running.measure(ground, flow, WARMUP, time, dir));
                     std::thread::sleep(SETTLE);
-                    match theirs {
-                        Ok(theirs) => outcome.pairs.push(Pair { flow, product: ours, peer: theirs }),
+                    let theirs = match theirs {
+                        Ok(theirs) => theirs,
                         Err(error) => {
                             outcome.reason = Some(format!("in pair {number}, {}: {error:#}", flow.told()));
                             break 'pairs;
                         }
+                    };
+                    let mut pair = Pair { flow, product: ours, peer: theirs, skeleton: None };
+                    if let Some(sync) = args.scenario.skeleton() {
+                        let mut skeleton = skeleton(&ground.bench, sync, dir);
+                        pair.skeleton = Some(own_load(&mut skeleton, ground, flow, WARMUP, time)?);
+                        std::thread::sleep(SETTLE);
                     }
+                    outcome.pairs.push(pair);
                 }
             }
         }
@@ -490,6 +507,14 @@ mod tests {
         let second = names(&["--scenario", "s2"]).unwrap();
         assert!(second.contains(&"kafka") && !second.contains(&"kafka-flush"), "{second:?}");
         assert!(names(&["--scenario", "s2", "--only", "kafka-flush"]).is_err());
+    }
+
+    #[test]
+    fn the_skeleton_syncs_where_the_product_does() {
+        let sync = |scenario: Scenario| (scenario.durability(), scenario.skeleton());
+        assert_eq!(sync(Scenario::S1), (Durability::Synced, Some("fdatasync")));
+        assert_eq!(sync(Scenario::S2), (Durability::Memory, Some("none")));
+        assert_eq!([Scenario::S5, Scenario::S7, Scenario::Stock].map(Scenario::skeleton), [None; 3]);
     }
 
     #[test]

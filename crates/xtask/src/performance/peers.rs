@@ -11,12 +11,20 @@ use crate::workspace::array;
 pub(super) fn sends(figures: &Value) -> String {
     let mut text =
         "| peer | version | its durability | in flight | messages a second: TimberMQ | peer | TimberMQ ÷ peer | \
-                    CPU a message, µs, servers + client: TimberMQ | peer | memory of all nodes, MB: TimberMQ | peer |\n\
-                    |---|---|---|---|---|---|---|---|---|---|---|\n"
+                    skeleton ÷ peer | CPU a message, µs, servers + client: TimberMQ | peer | \
+                    memory of all nodes, MB: TimberMQ | peer |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
     let absent = rates(figures, "window", &mut text, |row| {
         let memory = |name: &str| number(&row[name]);
-        format!("{} | {} | {} | {}", cpu(row, "timbermq_"), cpu(row, ""), memory("timbermq_rss_mb"), memory("rss_mb"))
+        format!(
+            "{} | {} | {} | {} | {}",
+            of_skeleton(row),
+            cpu(row, "timbermq_"),
+            cpu(row, ""),
+            memory("timbermq_rss_mb"),
+            memory("rss_mb")
+        )
     });
     let (errors, of_peers) = errors_of_both(figures);
     let _ = writeln!(
@@ -246,6 +254,15 @@ fn cpu(row: &Value, whose: &str) -> String {
     let one = |who: &str| row[format!("{whose}{who}_cpu_us_per_msg")].as_f64();
     let show = |us: Option<f64>| us.map_or_else(|| NOTHING.to_owned(), |us| format!("{us:.0}"));
     format!("{} + {}", show(one("servers")), show(one("client")))
+}
+
+/// What TimberMQ's ratio would be if it cost no more than the skeleton, where that took part.
+fn of_skeleton(row: &Value) -> String {
+    if row["skeleton_ratio_median"].is_null() {
+        NOTHING.to_owned()
+    } else {
+        ratio(row, "skeleton_ratio").replace("**", "")
+    }
 }
 
 /// TimberMQ's messages a second divided by the peer's, of the same pair.

@@ -6,11 +6,12 @@ use timbermq_bench::report::{Spread, rounded};
 use super::{Durability, Flow, Peer};
 use crate::bench::{errors, is_kept, number, spread};
 
-/// One run of the product and one of the peer right after it.
+/// One run of the product, one of the peer right after it, and one of the skeleton after both where there is one.
 pub(super) struct Pair {
     pub(super) flow: Flow,
     pub(super) product: Value,
     pub(super) peer: Value,
+    pub(super) skeleton: Option<Value>,
 }
 
 /// All pairs with one peer.
@@ -28,6 +29,9 @@ impl Outcome {
     pub(super) fn runs(&self) -> Vec<Value> {
         let told = |pair: &Pair| {
             let mut run = json!({ "name": self.peer.name, "product": pair.product, "peer": pair.peer });
+            if let Some(skeleton) = &pair.skeleton {
+                run["skeleton"] = skeleton.clone();
+            }
             match pair.flow {
                 Flow::Window(window) => run["window"] = window.into(),
                 Flow::Rate(rate) => run["rate"] = rate.into(),
@@ -82,6 +86,13 @@ fn of_flow(flow: Flow, pairs: &[Pair]) -> Value {
     let rate = |run: &Value| run["publishRate"].as_f64();
     let ratio = Spread::of(pairs.iter().filter_map(|pair| Some(rate(&pair.product)? / rate(&pair.peer)?)));
     put_ratio(ratio, "ratio", &mut row);
+    let skeleton = |pair: &Pair| rate(pair.skeleton.as_ref()?);
+    if pairs.iter().any(|pair| pair.skeleton.is_some()) {
+        // What the ratio would be if the product cost no more than the skeleton.
+        let most = Spread::of(pairs.iter().filter_map(|pair| Some(skeleton(pair)? / rate(&pair.peer)?)));
+        put_ratio(most, "skeleton_ratio", &mut row);
+        Spread::put(Spread::of(pairs.iter().filter_map(|pair| skeleton(pair))), "skeleton_msgs_per_s", 1.0, &mut row);
+    }
     match flow {
         Flow::Window(window) => {
             row.insert("window".into(), window.into());
@@ -121,7 +132,8 @@ fn of_flow(flow: Flow, pairs: &[Pair]) -> Value {
         Spread::put(ours, &format!("timbermq_{name}"), parts, &mut row);
     }
     row.insert("errors".into(), pairs.iter().map(|pair| errors(&pair.peer)).sum::<u64>().into());
-    row.insert("timbermq_errors".into(), pairs.iter().map(|pair| errors(&pair.product)).sum::<u64>().into());
+    let ours = |pair: &&Pair| errors(&pair.product) + pair.skeleton.as_ref().map_or(0, errors);
+    row.insert("timbermq_errors".into(), pairs.iter().map(ours).sum::<u64>().into());
     Value::Object(row)
 }
 
@@ -162,8 +174,12 @@ pub(super) fn told(row: &Value) -> String {
             Some(_) => ("threads", "threads"),
             None => ("window", "in flight"),
         };
+        let most = match window["skeleton_ratio_median"].as_f64() {
+            Some(most) => format!(", the skeleton {most}"),
+            None => String::new(),
+        };
         lines.push(format!(
-            "{:>5} {what}: TimberMQ {} / {} msg/s = {} ({}–{}); CPU µs a message, servers + client: {} + {} / {} + {}; {} errors",
+            "{:>5} {what}: TimberMQ {} / {} msg/s = {} ({}–{}){most}; CPU µs a message, servers + client: {} + {} / {} + {}; {} errors",
             window[number_of],
             number(window, "timbermq_msgs_per_s"),
             number(window, "msgs_per_s"),
@@ -225,7 +241,7 @@ mod tests {
     }
 
     fn pair(window: usize, product: f64, peer: f64) -> Pair {
-        Pair { flow: Flow::Window(window), product: run(product, 0), peer: run(peer, 2) }
+        Pair { flow: Flow::Window(window), product: run(product, 0), peer: run(peer, 2), skeleton: None }
     }
 
     #[test]
@@ -250,6 +266,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_skeleton_did_is_beside_the_peer_of_its_own_pair() {
+        let with = |pair: Pair, rate: f64| Pair { skeleton: Some(run(rate, 0)), ..pair };
+        let pairs = vec![
+            with(pair(64, 300.0, 100.0), 600.0),
+            with(pair(64, 30.0, 10.0), 80.0),
+            with(pair(64, 400.0, 100.0), 700.0),
+        ];
+        let outcome = Outcome { peer: &PEER, version: None, pairs, reason: None };
+        let row = row(&outcome, Durability::Synced, &[Flow::Window(64)]);
+        let window = &row["windows"][0];
+        assert_eq!(
+            ["skeleton_ratio_median", "skeleton_ratio_min", "skeleton_ratio_max"].map(|name| &window[name]),
+            [&json!(7.0), &json!(6.0), &json!(8.0)]
+        );
+        assert_eq!((&window["skeleton_msgs_per_s"], &window["timbermq_errors"]), (&json!(600.0), &json!(6)));
+        assert!(told(&row).contains("= 3 (3–4), the skeleton 7;"), "{}", told(&row));
+        assert_eq!(outcome.runs()[1]["skeleton"]["publishRate"], 80.0);
+    }
+
+    #[test]
     fn at_a_fixed_rate_the_ratio_is_that_of_latencies_where_both_kept_it() {
         let pair = |product: (f64, f64), peer: (f64, f64)| {
             let run = |(rate, p99): (f64, f64)| {
@@ -257,7 +293,7 @@ mod tests {
                 run["publishLatency99pct"] = p99.into();
                 run
             };
-            Pair { flow: Flow::Rate(5_000), product: run(product), peer: run(peer) }
+            Pair { flow: Flow::Rate(5_000), product: run(product), peer: run(peer), skeleton: None }
         };
         let pairs = vec![
             pair((5_000.0, 2.0), (5_000.0, 8.0)),
