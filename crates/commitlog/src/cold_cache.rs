@@ -12,15 +12,17 @@ const ENTRY_OVERHEAD_BYTES: usize = 192;
 /// The last entries read.
 pub(crate) struct ColdCache {
     /// By the position of the payload.
-    entries: BTreeMap<u64, Placed>,
+    entries: BTreeMap<u64, Kept>,
     /// Their positions, the first read first.
     order: VecDeque<u64>,
     bytes: usize,
     bytes_max: usize,
 }
 
-fn bytes_of(placed: &Placed) -> usize {
-    ENTRY_OVERHEAD_BYTES + placed.entry.payload.len()
+struct Kept {
+    placed: Placed,
+    /// Memory that it takes.
+    bytes: usize,
 }
 
 impl ColdCache {
@@ -28,30 +30,44 @@ impl ColdCache {
         Self { entries: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
     }
 
-    /// Keeps `placed`, with a copy of its payload: the payload read may be a slice of a far larger buffer.
-    pub(crate) fn push(&mut self, placed: &Placed) {
-        let position = placed.position.0;
-        if bytes_of(placed) > self.bytes_max || self.entries.contains_key(&position) {
-            return;
+    /// Keeps entries whose payloads all lie in one buffer of `buffer_bytes`.
+    ///
+    /// They stay in it where they take most of it, and are counted with what else is in it: the buffer goes when the last of them
+    /// does, which is right after the first. Of a buffer that holds little else than what nobody wants they are copied.
+    pub(crate) fn push(&mut self, mut read: Vec<Placed>, buffer_bytes: usize) {
+        read.retain(|placed| !self.entries.contains_key(&placed.position.0));
+        let payloads: usize = read.iter().map(|placed| placed.entry.payload.len()).sum();
+        let others = buffer_bytes.saturating_sub(payloads);
+        let all = read.len() * ENTRY_OVERHEAD_BYTES + payloads + others;
+        let stay = others <= payloads && all <= self.bytes_max;
+        for mut placed in read {
+            let payload = &placed.entry.payload;
+            let mut bytes = ENTRY_OVERHEAD_BYTES + payload.len();
+            if stay {
+                // Its part of the rest of the buffer, rounded up.
+                bytes += (others * payload.len()).div_ceil(payloads.max(1));
+            } else if bytes <= self.bytes_max {
+                placed.entry.payload = Summed::known(bytes::Bytes::copy_from_slice(payload), payload.crc());
+            }
+            if bytes > self.bytes_max {
+                continue;
+            }
+            self.bytes += bytes;
+            self.order.push_back(placed.position.0);
+            self.entries.insert(placed.position.0, Kept { placed, bytes });
         }
-        let mut placed = placed.clone();
-        let payload = &placed.entry.payload;
-        placed.entry.payload = Summed::known(bytes::Bytes::copy_from_slice(payload), payload.crc());
-        self.bytes += bytes_of(&placed);
-        self.order.push_back(position);
-        self.entries.insert(position, placed);
         while self.bytes > self.bytes_max {
             let Some(dropped) = self.order.pop_front().and_then(|position| self.entries.remove(&position)) else {
                 break;
             };
-            self.bytes -= bytes_of(&dropped);
+            self.bytes -= dropped.bytes;
         }
     }
 
     /// The entry in whose frame `position` lies, if it is here.
     pub(crate) fn at_position(&self, position: u64) -> Option<Placed> {
         let header = FRAME_HEADER_BYTES as u64;
-        let (payload, placed) = self.entries.range(..=position + header).next_back()?;
+        let (payload, Kept { placed, .. }) = self.entries.range(..=position + header).next_back()?;
         let frame = payload - header;
         let end = frame + frame_bytes(placed.entry.payload.len());
         (frame <= position && position < end).then(|| placed.clone())
@@ -84,7 +100,7 @@ mod tests {
     fn entries_are_found_by_every_position_of_their_frames_and_the_first_read_goes_first() {
         let mut cache = ColdCache::new(3 * (100 + ENTRY_OVERHEAD_BYTES));
         for number in [5, 2, 9, 2] {
-            cache.push(&placed(number));
+            cache.push(vec![placed(number)], 100);
         }
         let found = |cache: &ColdCache, position| cache.at_position(position).map(|placed| placed.entry.id.index.0);
         for (number, expected) in [(1, None), (2, Some(2)), (3, None), (5, Some(5)), (9, Some(9)), (10, None)] {
@@ -94,7 +110,7 @@ mod tests {
             assert_eq!(found(&cache, frame + frame_bytes(100) - 1), expected, "last byte of {number}");
         }
         assert_eq!(found(&cache, 0), None);
-        cache.push(&placed(1));
+        cache.push(vec![placed(1)], 100);
         assert_eq!(cache.entries.keys().len(), 3);
         assert_eq!(found(&cache, placed(5).position.0), None, "it was read first");
         cache.clear();
@@ -104,7 +120,28 @@ mod tests {
     #[test]
     fn what_is_larger_than_the_cache_is_not_kept() {
         let mut cache = ColdCache::new(100);
-        cache.push(&placed(0));
+        cache.push(vec![placed(0)], 100);
         assert!(cache.entries.is_empty() && cache.order.is_empty());
+    }
+
+    /// Where the payload of the `number`th entry lies, and the memory counted, after it and the next were pushed from one buffer.
+    fn pushed(cache: &mut ColdCache, number: u64, buffer_bytes: usize) -> (bool, usize) {
+        let read = vec![placed(number), placed(number + 1)];
+        let before = (read[0].entry.payload.as_ptr(), cache.bytes);
+        cache.push(read, buffer_bytes);
+        let kept = cache.at_position(placed(number).position.0).unwrap();
+        (kept.entry.payload.as_ptr() == before.0, cache.bytes - before.1)
+    }
+
+    #[test]
+    fn a_buffer_full_of_entries_stays_and_is_counted_whole_and_of_another_they_are_copied() {
+        let mut cache = ColdCache::new(10_000);
+        let overhead = 2 * ENTRY_OVERHEAD_BYTES;
+        assert_eq!(pushed(&mut cache, 0, 200), (true, overhead + 200));
+        assert_eq!(pushed(&mut cache, 2, 400), (true, overhead + 400), "half of it is others'");
+        assert_eq!(pushed(&mut cache, 4, 401), (false, overhead + 200));
+        assert_eq!(pushed(&mut cache, 5, 401), (false, ENTRY_OVERHEAD_BYTES + 100), "the first of them is here");
+        let mut small = ColdCache::new(overhead + 399);
+        assert_eq!(pushed(&mut small, 0, 400), (false, overhead + 200), "the buffer would be too much");
     }
 }

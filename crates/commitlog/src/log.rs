@@ -14,6 +14,7 @@ use crate::entry::{Done, Entry, Placed, SegmentInfo, Vote};
 use crate::error::{LogFailure, OpenError};
 use crate::frame::frame_bytes;
 use crate::options::LogOptions;
+use crate::parts::{Parts, within};
 use crate::reader::{self, CHUNK_BYTES, Frame, FrameReader};
 use crate::recovery::{self, Recovery};
 use crate::segment::{Mark, Segment};
@@ -423,12 +424,14 @@ impl CommitLog {
             return Ok(Bytes::new());
         }
         let placed = self.entry_at(position)?;
-        let payload = &placed.entry.payload;
-        let outside = || invalid(format!("{len} bytes at position {position} are not within one payload"));
-        let start = position.0.checked_sub(placed.position.0).ok_or_else(outside)?;
-        let start = usize::try_from(start).map_err(|_| outside())?;
-        let end = start.checked_add(len).filter(|end| *end <= payload.len()).ok_or_else(outside)?;
-        Ok(payload.slice(start..end))
+        let range = within(&placed, position, len)?;
+        Ok(placed.entry.payload.slice(range))
+    }
+
+    /// For reading parts of payloads one after the other, many of them of the same entries.
+    #[must_use]
+    pub fn parts(&self) -> Parts<'_> {
+        Parts::new(self)
     }
 
     /// The entry in whose frame `position` lies. Purged entries are found as long as their file is there.
@@ -459,12 +462,17 @@ impl CommitLog {
         }
         let mut reader = FrameReader::new(&segment, mark.position, CHUNK_BYTES);
         let mut index = mark.index;
+        // Those that are in the reader's buffer with what is wanted.
+        let mut read = Vec::new();
         loop {
+            if !reader.holds_next() {
+                read.clear();
+            }
             let frame = self.expect(&mut reader, index)?;
             index += 1;
+            let placed = frame.into_placed();
+            read.push(placed.clone());
             if position < reader.position() {
-                let placed = frame.into_placed();
-                let mut read = vec![placed.clone()];
                 // What was read with it is what is wanted next. If it is damaged, whoever wants it is told.
                 // Behind the segment's end lie at most entries that were cut, which the next segment has anew.
                 let last = end.min(reader.position() + self.shared().options.cold_cache_bytes as u64 / 2);
@@ -476,18 +484,19 @@ impl CommitLog {
                     index += 1;
                     read.push(frame.into_placed());
                 }
-                self.keep(&read, layout);
+                self.keep(read, reader.buffer_bytes(), layout);
                 return Ok(placed);
             }
         }
     }
 
-    /// Keeps entries in memory that were read from the files of `layout`, unless those were cut meanwhile.
-    fn keep(&self, read: &[Placed], layout: u64) {
+    /// Keeps entries in memory that were read from the files of `layout` into one buffer of `buffer_bytes`, unless those
+    /// were cut meanwhile.
+    fn keep(&self, read: Vec<Placed>, buffer_bytes: usize, layout: u64) {
         // Held before the layout is looked at: who changes it empties the cache afterwards.
         let mut cold = self.shared().cold();
         if self.shared().state().layout == layout {
-            read.iter().for_each(|placed| cold.push(placed));
+            cold.push(read, buffer_bytes);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use timbermq_bugs::{Bug, planted};
 use timbermq_types::{LogId, LogPosition};
 
@@ -58,13 +58,15 @@ pub(crate) struct FrameReader<'a> {
     last_crc: Option<u32>,
     /// Bytes of the file from `position` on, as far as read.
     ahead: Bytes,
+    /// Size of the buffer that holds them.
+    buffer_bytes: usize,
     chunk_bytes: usize,
 }
 
 impl<'a> FrameReader<'a> {
     /// Starts at the frame at `position`.
     pub(crate) fn new(segment: &'a Segment, position: u64, chunk_bytes: usize) -> Self {
-        Self { segment, position, last_crc: None, ahead: Bytes::new(), chunk_bytes }
+        Self { segment, position, last_crc: None, ahead: Bytes::new(), buffer_bytes: 0, chunk_bytes }
     }
 
     /// Position of the next frame.
@@ -79,11 +81,11 @@ impl<'a> FrameReader<'a> {
         }
         // What is there of a frame larger than a chunk, or across two, is not read again.
         let there = self.ahead.len();
-        let mut buf = BytesMut::zeroed(len.max(self.chunk_bytes));
-        buf[..there].copy_from_slice(&self.ahead);
-        let read = self.segment.read_at(&mut buf[there..], self.position + there as u64)?;
-        buf.truncate(there + read);
-        self.ahead = buf.freeze();
+        let mut buf = Vec::with_capacity(len.max(self.chunk_bytes));
+        buf.extend_from_slice(&self.ahead);
+        self.segment.fill_at(&mut buf, self.position + there as u64)?;
+        self.buffer_bytes = buf.capacity();
+        self.ahead = buf.into();
         // The disk works while this chunk is looked at, and a sync finds no more than that before it.
         let ahead = (CHUNKS_AHEAD * self.chunk_bytes).min(READ_AHEAD_BYTES_MAX);
         self.segment.read_ahead(self.position + self.ahead.len() as u64, ahead);
@@ -103,6 +105,11 @@ impl<'a> FrameReader<'a> {
         let header_crc = header_crc(self.segment.seed, &self.ahead).finalize();
         let payload = self.ahead.slice(FRAME_HEADER_BYTES..len);
         Ok(Some(Frame { header, header_crc, position: self.position, payload, intact }))
+    }
+
+    /// Size of the buffer in which the payload of the last frame lies, whatever else lies there.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
     }
 
     /// Whether the next frame, if there is one, was read already.

@@ -136,6 +136,11 @@ impl Segment {
         self.file.read_at(buf, self.offset_of(position))
     }
 
+    /// Reads from log position `position` on as much as `buf` has room for; less only at the end of the file.
+    pub(crate) fn fill_at(&self, buf: &mut Vec<u8>, position: u64) -> io::Result<()> {
+        self.file.fill_at(buf, self.offset_of(position))
+    }
+
     /// Says that `len` bytes from log position `position` on will be read next.
     pub(crate) fn read_ahead(&self, position: u64, len: usize) {
         self.file.read_ahead(self.offset_of(position), len as u64);

@@ -25,6 +25,15 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Fills `buf` from `offset`; fewer bytes only at the end of the file. Returns how many.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads from `offset` on as much as `buf` has room for, behind what it holds; fewer bytes only at the end of the file.
+    /// Bytes that were read before an error stay.
+    fn fill_at(&self, buf: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+        let there = buf.len();
+        buf.resize(buf.capacity(), 0);
+        let read = self.read_at(&mut buf[there..], offset);
+        buf.truncate(there + *read.as_ref().unwrap_or(&0));
+        read.map(drop)
+    }
     /// Says that `len` bytes from `offset` on will be read soon. Nothing is read ahead of [`read_at`](Self::read_at) without it: how
     /// much is on its way from the disk is for the caller to bound, since writes wait behind it.
     fn read_ahead(&self, offset: u64, len: u64) {

@@ -6,7 +6,9 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::Advice;
+use rustix::io::Errno;
 use timbermq_env::{Disk, DiskEntry, DiskFile, DiskSpace, OpenMode};
 
 /// Pieces that the kernel takes at once (`UIO_MAXIOV`).
@@ -100,6 +102,20 @@ impl DiskFile for HostFile {
         Ok(done)
     }
 
+    // As the default does it, without writing zeros first: of a large buffer that takes as long as reading it from memory.
+    fn fill_at(&self, buf: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+        let begin = buf.len();
+        while buf.len() < buf.capacity() {
+            let at = offset + (buf.len() - begin) as u64;
+            match rustix::io::pread(&self.0, spare_capacity(buf), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn read_ahead(&self, offset: u64, len: u64) {
         if let Some(len) = NonZeroU64::new(len) {
             let _ = rustix::fs::fadvise(&self.0, offset, Some(len), Advice::WillNeed);
@@ -168,6 +184,23 @@ mod tests {
         assert_eq!(disk.list(&deep).unwrap(), []);
         let space = disk.space(&deep).unwrap();
         assert!(space.available > 0 && space.available <= space.total);
+    }
+
+    #[test]
+    fn a_buffer_is_filled_behind_what_it_holds_as_far_as_the_file_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = HostDisk.open(&dir.path().join("one"), OpenMode::Create).unwrap();
+        file.write_at(b"0123456789", 0).unwrap();
+        let filled = |room: usize, offset: u64| {
+            let mut buf = Vec::with_capacity(room);
+            buf.push(b'x');
+            file.fill_at(&mut buf, offset).unwrap();
+            (String::from_utf8(buf.clone()).unwrap(), buf.capacity())
+        };
+        assert_eq!(filled(4, 2), ("x234".to_owned(), 4));
+        assert_eq!(filled(1, 2), ("x".to_owned(), 1));
+        assert_eq!(filled(20, 7), ("x789".to_owned(), 20));
+        assert_eq!(filled(20, 30), ("x".to_owned(), 20));
     }
 
     #[test]

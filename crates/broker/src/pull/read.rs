@@ -107,6 +107,7 @@ fn read_here(view: &View, log: &CommitLog, request: &Request) -> Result<Found, F
         _ => 0,
     };
     let mut body = BytesMut::with_capacity(room.min(limits.bytes));
+    let mut parts = log.parts();
     let mut count = 0;
     let mut next = request.from;
     let mut last = None;
@@ -117,12 +118,12 @@ fn read_here(view: &View, log: &CommitLog, request: &Request) -> Result<Found, F
             if is_full {
                 break;
             }
-            let Ok(record) = log.read_at(row.position, size) else {
+            let Ok(record) = parts.read_at(row.position, size) else {
                 // Retention took it between the look at the row and this read.
                 break;
             };
             let start = body.len();
-            body.extend_from_slice(&record);
+            body.extend_from_slice(record);
             let (offset, position) = (i64::try_from(row.offset.0), i64::try_from(row.position.0));
             patch_offsets(&mut body[start..], offset.unwrap_or(i64::MAX), position.unwrap_or(i64::MAX))
                 .map_err(|error| Failure::Internal(format!("the record at {} is damaged: {error}", row.position)))?;

@@ -8,6 +8,7 @@ use std::task::{Context, Waker};
 use timbermq_types::{Durability, LogIndex, LogPosition, Term};
 
 use super::harness::*;
+use crate::segment::HEADER_BYTES;
 use crate::unwritten::PAGE_BYTES;
 use crate::{Done, LogOptions};
 use timbermq_simdisk::Crash;
@@ -326,6 +327,26 @@ fn reads_are_bounded_by_bytes_in_memory_and_on_disk() {
     let next = rig.log.position_of(LogIndex(3)).unwrap();
     assert!(rig.log.is_cached_at(next), "it was read with it");
     assert!(rig.log.cached_bytes() <= 3000);
+}
+
+#[test]
+fn parts_of_one_entry_are_read_from_the_disk_once() {
+    let mut rig = Rig::new(LogOptions { cache_bytes: 0, cold_cache_bytes: 0, ..options() });
+    rig.append(1, &[500, 600]);
+    rig.step();
+    let [first, second] = [0, 1].map(|index| rig.log.position_of(LogIndex(index)).unwrap());
+    let [one, other] = [(first, 500), (second, 600)].map(|(position, len)| rig.log.read_at(position, len).unwrap());
+    let mut parts = rig.log.parts();
+    assert_eq!(parts.read_at(first, 500).unwrap(), one);
+    assert_eq!(parts.read_at(second, 600).unwrap(), other);
+    assert_eq!(parts.read_at(first, 100).unwrap(), &one[..100]);
+    // From now on the disk has nothing.
+    rig.disk.edit(&rig.segment_paths()[0], |bytes| bytes[HEADER_BYTES as usize..].fill(0));
+    let rest = LogPosition(first.0 + 100);
+    assert_eq!(parts.read_at(rest, 400).unwrap(), &one[100..]);
+    assert_eq!(parts.read_at(second, 0).unwrap(), []);
+    assert_eq!(parts.read_at(rest, 401).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(parts.read_at(second, 600).unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
 
 #[test]
