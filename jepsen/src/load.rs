@@ -28,6 +28,8 @@ const CONSUME_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(40);
 /// How long it may take until a queue can be read from end to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+/// How often everything is read in the end, if what replicas show moves meanwhile.
+const DRAINS_MAX: u32 = 4;
 /// Rest between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most messages in one operation of a drain.
@@ -253,24 +255,19 @@ impl Load {
         }
     }
 
-    /// Reads every queue from end to end on every replica but those that are left out.
+    /// Reads every queue from end to end on every replica but those that are left out. Replicas are read one after the other: what
+    /// retention takes between two of them would look as if they differed, so then all are read again.
     ///
     /// # Errors
     /// One cannot be read, or what `meanwhile` says.
     pub fn drain(&mut self, left_out: &[String], meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        for (name, addr) in self.bench.target.replicas.iter().filter(|(name, _)| !left_out.contains(name)) {
-            for queue in 0..QUEUES {
-                let deadline = Instant::now() + DRAIN_LIMIT;
-                while !self.runtime.block_on(drain_queue(&self.client, &self.bench, (name, addr), queue)) {
-                    let topic = &self.bench.topic;
-                    anyhow::ensure!(
-                        Instant::now() < deadline,
-                        "{topic}/{queue} cannot be read from end to end on {name}"
-                    );
-                    meanwhile()?;
-                    std::thread::sleep(PAUSE);
-                }
-            }
+        let all = || self.drain_all(left_out, meanwhile);
+        let stays = |drain: &Drain| {
+            let bounds = bounds_at(&self.client, &self.bench, &drain.addr, drain.queue);
+            self.runtime.block_on(bounds) == Some(drain.bounds)
+        };
+        for drain in at_rest(all, |drains: &Vec<Drain>| drains.iter().all(stays))? {
+            drain.operations.into_iter().for_each(|operation| self.recorder.push(operation));
         }
         let now = self.recorder.now();
         for group in std::mem::take(&mut self.settled) {
@@ -278,6 +275,30 @@ impl Load {
             self.recorder.push(Operation::new("observer".to_owned(), now, now, settled));
         }
         Ok(())
+    }
+
+    fn drain_all(&self, left_out: &[String], meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Drain>> {
+        let mut drains = Vec::new();
+        for (name, addr) in self.bench.target.replicas.iter().filter(|(name, _)| !left_out.contains(name)) {
+            for queue in 0..QUEUES {
+                let deadline = Instant::now() + DRAIN_LIMIT;
+                let drain = loop {
+                    let drain = self.runtime.block_on(drain_queue(&self.client, &self.bench, (name, addr), queue));
+                    if let Some(drain) = drain {
+                        break drain;
+                    }
+                    let topic = &self.bench.topic;
+                    anyhow::ensure!(
+                        Instant::now() < deadline,
+                        "{topic}/{queue} cannot be read from end to end on {name}"
+                    );
+                    meanwhile()?;
+                    std::thread::sleep(PAUSE);
+                };
+                drains.push(drain);
+            }
+        }
+        Ok(drains)
     }
 
     /// Names the run and its replicas in the history, and gives up what may still be under way.
@@ -302,20 +323,42 @@ async fn bounds_at(client: &Client, bench: &Bench, addr: &str, queue: u32) -> Op
     Some((probe.min, probe.max))
 }
 
-/// Reads a queue from end to end on one replica. False when that did not work; then nothing is written down.
-async fn drain_queue(client: &Client, bench: &Bench, (name, addr): (&str, &str), queue: u32) -> bool {
+/// A queue read from end to end on one replica.
+struct Drain {
+    addr: String,
+    queue: u32,
+    /// First and next offset.
+    bounds: (i64, i64),
+    /// What is to be written down.
+    operations: Vec<Operation<String>>,
+}
+
+/// What `read` gives, once `stays` says that it is still so; again and again until then, but not for ever: what was read last is
+/// then for the checker to judge.
+fn at_rest<R>(mut read: impl FnMut() -> Result<R>, mut stays: impl FnMut(&R) -> bool) -> Result<R> {
+    for _ in 1..DRAINS_MAX {
+        let what = read()?;
+        if stays(&what) {
+            return Ok(what);
+        }
+    }
+    read()
+}
+
+/// Reads a queue from end to end on one replica; nothing when that did not work.
+async fn drain_queue(client: &Client, bench: &Bench, (name, addr): (&str, &str), queue: u32) -> Option<Drain> {
     let (recorder, at) = (&bench.recorder, bench.queue(queue));
     let unsigned = |offset: i64| u64::try_from(offset).unwrap_or(0);
     let invoke = recorder.now();
-    let Some((min, max)) = bounds_at(client, bench, addr, queue).await else { return false };
-    let (min, max) = (unsigned(min), unsigned(max));
+    let bounds = bounds_at(client, bench, addr, queue).await?;
+    let (min, max) = (unsigned(bounds.0), unsigned(bounds.1));
     let mut parts: Vec<Vec<_>> = vec![Vec::new()];
     let mut from = min;
     while from < max {
         let offset = i64::try_from(from).unwrap_or(i64::MAX);
-        let Ok(pulled) = client.pull_at(addr, &at, offset, 64).await else { return false };
+        let pulled = client.pull_at(addr, &at, offset, 64).await.ok()?;
         if pulled.status != timbermq_client::PullStatus::Found {
-            return false;
+            return None;
         }
         for found in pulled.messages.iter().map(content::found) {
             match parts.last_mut() {
@@ -329,11 +372,31 @@ async fn drain_queue(client: &Client, bench: &Bench, (name, addr): (&str, &str),
     let begins: Vec<u64> =
         parts.iter().enumerate().map(|(n, part)| if n == 0 { min } else { part[0].offset }).collect();
     let returned = recorder.now();
+    let mut operations = Vec::new();
     for (n, messages) in parts.into_iter().enumerate() {
         let (from, to) = (begins[n], begins.get(n + 1).copied().unwrap_or(max));
         let action = Action::Drain { pass: 0, topic: bench.topic.to_string(), queue, min, max, from, to, messages };
         let operation = Operation::new("observer".to_owned(), invoke, returned, action);
-        recorder.push(Operation { node: Some(name.to_owned()), ..operation });
+        operations.push(Operation { node: Some(name.to_owned()), ..operation });
     }
-    true
+    Some(Drain { addr: addr.to_owned(), queue, bounds, operations })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_while_it_is_read_is_read_again_but_not_for_ever() {
+        let read_until = |rest: u32| {
+            let mut times = 0;
+            let mut read = || {
+                times += 1;
+                Ok(times)
+            };
+            at_rest(&mut read, |time| *time >= rest).unwrap()
+        };
+        assert_eq!([1, 2, DRAINS_MAX, 100].map(read_until), [1, 2, DRAINS_MAX, DRAINS_MAX]);
+        assert!(at_rest(|| anyhow::bail!("gone"), |(): &()| true).is_err());
+    }
 }
