@@ -29,7 +29,7 @@ const END_LIMIT: Duration = Duration::from_secs(40);
 /// How long it may take until a queue can be read from end to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// How often everything is read in the end, if what replicas show moves meanwhile.
-const DRAINS_MAX: u32 = 4;
+const DRAINS_MAX: usize = 4;
 /// Rest between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most messages in one operation of a drain.
@@ -261,13 +261,14 @@ impl Load {
     /// # Errors
     /// One cannot be read, or what `meanwhile` says.
     pub fn drain(&mut self, left_out: &[String], meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        let all = || self.drain_all(left_out, meanwhile);
         let stays = |drain: &Drain| {
             let bounds = bounds_at(&self.client, &self.bench, &drain.addr, drain.queue);
             self.runtime.block_on(bounds) == Some(drain.bounds)
         };
-        for drain in at_rest(all, |drains: &Vec<Drain>| drains.iter().all(stays))? {
-            drain.operations.into_iter().for_each(|operation| self.recorder.push(operation));
+        let is_at_rest = |drains: &Vec<Drain>| agree(drains) && drains.iter().all(stays);
+        let tries = at_rest(|| self.drain_all(left_out, meanwhile), is_at_rest)?;
+        for operation in numbered(tries) {
+            self.recorder.push(operation);
         }
         let now = self.recorder.now();
         for group in std::mem::take(&mut self.settled) {
@@ -333,16 +334,47 @@ struct Drain {
     operations: Vec<Operation<String>>,
 }
 
-/// What `read` gives, once `stays` says that it is still so; again and again until then, but not for ever: what was read last is
-/// then for the checker to judge.
-fn at_rest<R>(mut read: impl FnMut() -> Result<R>, mut stays: impl FnMut(&R) -> bool) -> Result<R> {
-    for _ in 1..DRAINS_MAX {
-        let what = read()?;
-        if stays(&what) {
-            return Ok(what);
+/// Whether all replicas show the same bounds.
+fn agree(drains: &[Drain]) -> bool {
+    drains.iter().all(|one| drains.iter().all(|other| one.queue != other.queue || one.bounds == other.bounds))
+}
+
+/// What `read` gives, again and again until the last is `at_rest`; but not for ever: a difference that stays is for the
+/// checker to judge.
+fn at_rest<R>(mut read: impl FnMut() -> Result<R>, mut at_rest: impl FnMut(&R) -> bool) -> Result<Vec<R>> {
+    let mut tries = Vec::new();
+    while tries.len() < DRAINS_MAX {
+        tries.push(read()?);
+        if tries.last().is_some_and(&mut at_rest) {
+            break;
         }
     }
-    read()
+    Ok(tries)
+}
+
+/// All that was read, with the numbers of passes: the last try is one. Of those before, each replica has one for itself, so
+/// that it is not compared with others, but what it holds is looked at.
+fn numbered(tries: Vec<Vec<Drain>>) -> Vec<Operation<String>> {
+    let last = tries.len().saturating_sub(1);
+    let mut number = 0;
+    let mut operations = Vec::new();
+    for (at, drains) in tries.into_iter().enumerate() {
+        let mut before: Option<String> = None;
+        for drain in drains {
+            if at < last && before.as_ref().is_some_and(|addr| *addr != drain.addr) {
+                number += 1;
+            }
+            for mut operation in drain.operations {
+                if let Action::Drain { pass, .. } = &mut operation.action {
+                    *pass = number;
+                }
+                operations.push(operation);
+            }
+            before = Some(drain.addr);
+        }
+        number += 1;
+    }
+    operations
 }
 
 /// Reads a queue from end to end on one replica; nothing when that did not work.
@@ -388,15 +420,49 @@ mod tests {
 
     #[test]
     fn what_moves_while_it_is_read_is_read_again_but_not_for_ever() {
-        let read_until = |rest: u32| {
+        let read_until = |rest: usize| {
             let mut times = 0;
-            let mut read = || {
+            let read = || {
                 times += 1;
                 Ok(times)
             };
-            at_rest(&mut read, |time| *time >= rest).unwrap()
+            at_rest(read, |time| *time >= rest).unwrap()
         };
-        assert_eq!([1, 2, DRAINS_MAX, 100].map(read_until), [1, 2, DRAINS_MAX, DRAINS_MAX]);
+        assert_eq!(read_until(1), [1]);
+        assert_eq!(read_until(2), [1, 2]);
+        assert_eq!(read_until(100).len(), DRAINS_MAX);
         assert!(at_rest(|| anyhow::bail!("gone"), |(): &()| true).is_err());
+    }
+
+    fn drain(addr: &str, queue: u32, bounds: (i64, i64)) -> Drain {
+        let (min, max) = (bounds.0.unsigned_abs(), bounds.1.unsigned_abs());
+        let messages = Vec::new();
+        let action = Action::Drain { pass: 9, topic: "t".to_owned(), queue, min, max, from: min, to: max, messages };
+        let operations = vec![Operation::new("observer".to_owned(), 0, 1, action)];
+        Drain { addr: addr.to_owned(), queue, bounds, operations }
+    }
+
+    #[test]
+    fn replicas_agree_queue_by_queue() {
+        let mut drains =
+            vec![drain("a", 0, (0, 5)), drain("a", 1, (2, 7)), drain("b", 0, (0, 5)), drain("b", 1, (2, 7))];
+        assert!(agree(&drains));
+        drains[3].bounds = (3, 7);
+        assert!(!agree(&drains));
+    }
+
+    #[test]
+    fn only_the_last_reading_compares_replicas() {
+        let reading =
+            || vec![drain("a", 0, (0, 5)), drain("a", 1, (0, 5)), drain("b", 0, (0, 5)), drain("c", 0, (0, 5))];
+        let passes = |tries: Vec<Vec<Drain>>| -> Vec<u32> {
+            let pass = |operation: &Operation<String>| match operation.action {
+                Action::Drain { pass, .. } => pass,
+                _ => unreachable!("only drains"),
+            };
+            numbered(tries).iter().map(pass).collect()
+        };
+        assert_eq!(passes(vec![reading()]), [0, 0, 0, 0]);
+        assert_eq!(passes(vec![reading(), reading(), reading()]), [0, 0, 1, 2, 3, 3, 4, 5, 6, 6, 6, 6]);
     }
 }

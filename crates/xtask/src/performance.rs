@@ -553,7 +553,7 @@ mod tests {
                         "settings": ["fast=true"],
                         "windows": [{
                             "window": 1024, "pairs": 5, "ratio_median": 3.456, "ratio_min": 3.0, "ratio_max": 14.05, "errors": 7,
-                            "skeleton_ratio_median": 7.512, "skeleton_ratio_min": 7.0, "skeleton_ratio_max": 15.04,
+                            "skeleton_errors": 2, "skeleton_ratio_median": 7.512, "skeleton_ratio_min": 7.0, "skeleton_ratio_max": 15.04,
                             "timbermq_errors": 0, "timbermq_msgs_per_s": 30000.0, "timbermq_msgs_per_s_min": 30000.0,
                             "timbermq_msgs_per_s_max": 30000.0, "servers_cpu_us_per_msg": 50.4, "client_cpu_us_per_msg": 9.0,
                             "rss_mb": 300.0, "timbermq_rss_mb": 200.0, "others_cores": 0.5,
@@ -729,7 +729,8 @@ mod tests {
             "{page}"
         );
         assert!(
-            page.contains("| – + – | 50 + 9 | 200 | 300 |") && page.contains("0 errors of TimberMQ, 7 of the others")
+            page.contains("| – + – | 50 + 9 | 200 | 300 |")
+                && page.contains("0 errors of TimberMQ, 7 of the others. 2 of the skeleton.")
         );
         assert!(page.contains("* other: `fast=true`\n") && page.contains("* absent was not measured: no java.\n"));
         assert!(

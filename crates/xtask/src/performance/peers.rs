@@ -27,9 +27,13 @@ pub(super) fn sends(figures: &Value) -> String {
         )
     });
     let (errors, of_peers) = errors_of_both(figures);
+    let of_skeleton = match count_of(figures, "skeleton_errors") {
+        0 => String::new(),
+        errors => format!(" {errors} of the skeleton."),
+    };
     let _ = writeln!(
         text,
-        "\n{}; {} bytes a body, {}; TimberMQ's durability is *{}*. {errors} errors of TimberMQ, {of_peers} of the others.",
+        "\n{}; {} bytes a body, {}; TimberMQ's durability is *{}*. {errors} errors of TimberMQ, {of_peers} of the others.{of_skeleton}",
         medians_of(figures, &pairs(figures)),
         figures["message_size"],
         counted(&figures["connections"], "connection"),
@@ -230,10 +234,12 @@ fn incomplete(peer: &Value) -> String {
 
 /// What was not stored or not read, of TimberMQ and of its peers.
 fn errors_of_both(figures: &Value) -> (u64, u64) {
-    array(&figures["peers"]).flat_map(|peer| array(&peer["windows"])).fold((0, 0), |sum, row| {
-        let count = |name: &str| row[name].as_u64().unwrap_or(0);
-        (sum.0 + count("timbermq_errors"), sum.1 + count("errors"))
-    })
+    (count_of(figures, "timbermq_errors"), count_of(figures, "errors"))
+}
+
+/// The sum of a count over all rows of all peers.
+fn count_of(figures: &Value, name: &str) -> u64 {
+    array(&figures["peers"]).flat_map(|peer| array(&peer["windows"])).filter_map(|row| row[name].as_u64()).sum()
 }
 
 /// A line for each peer that was measured and has such settings, or if there is a word for having none.

@@ -92,6 +92,9 @@ fn of_flow(flow: Flow, pairs: &[Pair]) -> Value {
         let most = Spread::of(pairs.iter().filter_map(|pair| Some(skeleton(pair)? / rate(&pair.peer)?)));
         put_ratio(most, "skeleton_ratio", &mut row);
         Spread::put(Spread::of(pairs.iter().filter_map(|pair| skeleton(pair))), "skeleton_msgs_per_s", 1.0, &mut row);
+        let runs = || pairs.iter().filter_map(|pair| pair.skeleton.as_ref());
+        row.insert("skeleton_pairs".into(), runs().count().into());
+        row.insert("skeleton_errors".into(), runs().map(errors).sum::<u64>().into());
     }
     match flow {
         Flow::Window(window) => {
@@ -132,8 +135,7 @@ fn of_flow(flow: Flow, pairs: &[Pair]) -> Value {
         Spread::put(ours, &format!("timbermq_{name}"), parts, &mut row);
     }
     row.insert("errors".into(), pairs.iter().map(|pair| errors(&pair.peer)).sum::<u64>().into());
-    let ours = |pair: &&Pair| errors(&pair.product) + pair.skeleton.as_ref().map_or(0, errors);
-    row.insert("timbermq_errors".into(), pairs.iter().map(ours).sum::<u64>().into());
+    row.insert("timbermq_errors".into(), pairs.iter().map(|pair| errors(&pair.product)).sum::<u64>().into());
     Value::Object(row)
 }
 
@@ -280,7 +282,8 @@ mod tests {
             ["skeleton_ratio_median", "skeleton_ratio_min", "skeleton_ratio_max"].map(|name| &window[name]),
             [&json!(7.0), &json!(6.0), &json!(8.0)]
         );
-        assert_eq!((&window["skeleton_msgs_per_s"], &window["timbermq_errors"]), (&json!(600.0), &json!(6)));
+        assert_eq!((&window["skeleton_msgs_per_s"], &window["skeleton_pairs"]), (&json!(600.0), &json!(3)));
+        assert_eq!((&window["skeleton_errors"], &window["timbermq_errors"]), (&json!(3), &json!(3)));
         assert!(told(&row).contains("= 3 (3–4), the skeleton 7;"), "{}", told(&row));
         assert_eq!(outcome.runs()[1]["skeleton"]["publishRate"], 80.0);
     }
