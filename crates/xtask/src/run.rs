@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Longest piece of output taken as one line.
-const LINE_BYTES_MAX: u64 = 256 * 1024;
+const LINE_BYTES_MAX: u64 = 16 << 20;
 /// How long to wait for the end of the output once the command itself has ended: a process it left behind may hold it open.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often a tree of processes may have grown before it is killed as it is.
@@ -242,6 +242,15 @@ mod tests {
         for line in ["test a::b ... FAILED", "test result: ok. 3 passed; 0 failed; 0 ignored", "running late"] {
             assert!(is_telling(line), "{line:?}");
         }
+    }
+
+    #[test]
+    fn figures_of_many_runs_are_one_line() {
+        // Of eight peers with ten pairs each there are some 300 KiB.
+        let script = "printf '{\"runs\":\"'; head -c 2000000 /dev/zero | tr '\\0' x; echo '\"}'";
+        let finished = watch(&mut shell(script), Duration::from_secs(60)).expect("the shell runs");
+        let figures = finished.json.expect("the line is whole");
+        assert_eq!(figures["runs"].as_str().map(str::len), Some(2_000_000));
     }
 
     #[test]
