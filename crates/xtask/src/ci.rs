@@ -112,7 +112,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "doc",
-        about: "documentation and its links",
+        about: "documentation and its links, and pages of what was recorded",
         expected_s: 60,
         limit_minutes: 30,
         black_box: false,
@@ -517,7 +517,13 @@ pub fn loom_command(ready: &Ready) -> Command {
 fn doc(ready: &Ready, time: Allowance) -> Result<Outcome> {
     let mut command = ready.cargo();
     command.args(["doc", "--profile", VERIFY, "--workspace", "--no-deps", "--document-private-items"]);
-    finish(command.env("RUSTDOCFLAGS", "--deny warnings"), time.limit)
+    match finish(command.env("RUSTDOCFLAGS", "--deny warnings"), time.limit)? {
+        // A run that is recorded writes the pages in its end.
+        Outcome::Ran { success: true, .. } if !RECORDING.load(Ordering::Relaxed) => {
+            own(ready, &["page", "--check"], time.limit)
+        }
+        outcome => Ok(outcome),
+    }
 }
 
 fn deny(ready: &Ready, time: Allowance) -> Result<Outcome> {
